@@ -1,0 +1,216 @@
+"""The command line: arguments become Options, one call is made, and an exit code comes back."""
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import reportgen
+from reportgen.errors import ReportError, UsageError
+from reportgen.options import Options, Request, make_options, read_request
+
+if TYPE_CHECKING:
+    from reportgen.build import Report
+
+INTERRUPTED, TERMINATED, FAILED_PARTLY, BUG = 130, 143, 5, 1
+
+_SPECS = """\
+MODEL is one of
+  resnet18, torchvision:resnet18[@WEIGHTS]   a torchvision model, with the weights named
+  package.module:factory                     a function or class that returns an nn.Module
+  path/to/file.py:factory                    the same, in a file
+
+exit codes: 0 done, 1 a bug, 2 usage or configuration, 3 an input was refused, 4 the output can't be written,
+5 done but some nodes or figures failed, 130 and 143 interrupted"""
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, raised where Ctrl-C would be, so that both clean up alike."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        return command(given)
+    except ReportError as error:
+        if given.debug:
+            raise
+        return _complain(str(error), error.exit_code)
+    except _Terminated:
+        return _complain("terminated; nothing was written", TERMINATED)
+    except KeyboardInterrupt:
+        return _complain("interrupted; nothing was written", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if given.debug:
+            raise
+        message = " ".join(str(error).split())
+        return _complain(f"a bug: {type(error).__name__}: {message}; --debug shows where", BUG)
+
+
+def _terminate(_: int, __: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"reportgen: {message}", file=sys.stderr)  # noqa: T201 - this is the command line
+    return code
+
+
+def _say(message: str, quiet: bool = False) -> None:
+    if not quiet:
+        print(message, file=sys.stderr)  # noqa: T201 - this is the command line
+
+
+def _build(given: argparse.Namespace) -> int:
+    request = _request(given)
+    from reportgen.build import build_report
+
+    if request.model is None:
+        raise UsageError("no model: give MODEL, or `model` in the --config file")
+    if request.out is None:
+        raise UsageError("no output: give --out DIR, or `out` in the --config file")
+    report = build_report(request.model, request.images, request.out, request.options, request.directory)
+    _tell(report, quiet=request.options.quiet)
+    return 0 if report.complete else FAILED_PARTLY
+
+
+def _request(given: argparse.Namespace) -> Request:
+    """Merge the TOML file and the command line; what the command line says wins."""
+    changes = {name: value for name, value in vars(given).items() if name in _OPTIONS and value is not None}
+    request = read_request(given.config, changes) if given.config else Request(options=make_options(changes))
+    return Request(
+        model=given.model or request.model,
+        images=tuple(given.images) or request.images,
+        out=given.out or request.out,
+        options=request.options,
+        directory=None if given.model else request.directory,
+    )
+
+
+def _tell(report: "Report", *, quiet: bool) -> None:
+    for warning in report.warnings:
+        _say(f"reportgen: warning: {warning}", quiet)
+    for problem in report.record.problems:
+        _say(f"reportgen: failed: {problem}", quiet)
+    drawn = sum(layer.status == "drawn" for layer in report.record.layers)
+    _say(
+        f"{drawn} of {len(report.record.layers)} nodes drawn for {len(report.record.images)} images: "
+        f"{len(report.record.figures):,} figures, {report.files:,} files, {report.bytes / 1e6:.1f} MB "
+        f"in {report.seconds:.1f} s",
+        quiet,
+    )
+    _say(report.address, quiet)
+    if not sys.stdout.isatty():
+        print(report.address)  # noqa: T201 - the address is data for a script that reads it
+
+
+def _nodes(given: argparse.Namespace) -> int:
+    from reportgen.listing import list_nodes, table
+
+    size = make_options({"size": given.size}).size
+    rows = list_nodes(given.model, weights=given.weights, size=size, deep=given.deep)
+    print(json.dumps(rows, indent=1, ensure_ascii=False) if given.json else table(rows))  # noqa: T201 - data
+    return 0
+
+
+def _render(given: argparse.Namespace) -> int:
+    revision = reportgen.render(given.site, captions=given.captions, title=given.title)
+    for warning in revision.warnings:
+        _say(f"reportgen: warning: {warning}", given.quiet)
+    _say(f"{revision.pages} pages written", given.quiet)
+    _say(revision.address, given.quiet)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="reportgen",
+        description="A browsable site of what every layer of a vision network did with your images.",
+        epilog=_SPECS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"reportgen {reportgen.__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_build(_add_command(commands, "build", _build, "build a site from a model and images"))
+    _add_nodes(_add_command(commands, "nodes", _nodes, "list every node: name, op, module type, output shape"))
+    _add_render(_add_command(commands, "render", _render, "write a site's pages again, with new captions"))
+    return top
+
+
+def _add_command(
+    commands: Any, name: str, call: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=_SPECS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    command.set_defaults(command=call)
+    return command
+
+
+def _add_build(build: argparse.ArgumentParser) -> None:
+    build.add_argument("model", nargs="?", metavar="MODEL", help="see below; default: the --config file's")
+    build.add_argument("images", nargs="*", metavar="IMAGE", help="files, directories or globs")
+    build.add_argument("--out", type=Path, metavar="DIR", help="the site's directory")
+    build.add_argument("--config", type=Path, metavar="FILE.toml", help="options by the same names, in TOML")
+    selection = build.add_argument_group("what is drawn")
+    selection.add_argument(
+        "--nodes",
+        action="append",
+        metavar="PATTERN",
+        help="draw only these: a node's name, a module (its last node), or a glob; repeatable",
+    )
+    selection.add_argument("--exclude", action="append", metavar="PATTERN", help="leave these out; repeatable")
+    selection.add_argument("--deep", action="store_const", const=True, help="open torchvision's composite blocks")
+    selection.add_argument("--figures", metavar="KIND,...", help="only these kinds of figures")
+    selection.add_argument("--max-channels", type=int, metavar="N", help="at most N tiles in a channel grid")
+    looks = build.add_argument_group("how it looks")
+    looks.add_argument("--scale", metavar="MODE", help="channel (default), layer, symmetric, or LO:HI")
+    looks.add_argument("--cmap", metavar="NAME", help="a matplotlib colour map")
+    looks.add_argument("--captions", type=Path, metavar="DIR", help="your own texts, in Markdown")
+    looks.add_argument("--title", help="the report's title")
+    network = build.add_argument_group("the network and its input")
+    network.add_argument("--weights", metavar="WHICH", help="default, none (random), or a file")
+    network.add_argument("--size", metavar="PIXELS", help="input size: 224, or HEIGHTxWIDTH")
+    network.add_argument("--mean", metavar="A,B,C", help="mean of the normalisation, a number a channel")
+    network.add_argument("--std", metavar="A,B,C", help="standard deviation of the normalisation")
+    network.add_argument("--batch-size", type=int, metavar="N", help="images a forward pass; default 1")
+    running = build.add_argument_group("running")
+    running.add_argument("--strict", action="store_const", const=True, help="no site when a node or figure fails")
+    running.add_argument("--force", action="store_const", const=True, help="replace a report that is there")
+    running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
+
+
+_OPTIONS = frozenset(field.name for field in dataclasses.fields(Options))
+
+
+def _add_nodes(nodes: argparse.ArgumentParser) -> None:
+    nodes.add_argument("model", metavar="MODEL")
+    nodes.add_argument("--json", action="store_true", help="JSON instead of a table")
+    nodes.add_argument("--deep", action="store_true", help="open torchvision's composite blocks")
+    nodes.add_argument("--weights", metavar="WHICH", help="default, none or a file; default: none is loaded")
+    nodes.add_argument("--size", metavar="PIXELS", help="input size: 224, or HEIGHTxWIDTH")
+
+
+def _add_render(render: argparse.ArgumentParser) -> None:
+    render.add_argument("site", type=Path, metavar="SITE", help="a directory that `reportgen build` made")
+    render.add_argument("--captions", type=Path, metavar="DIR", help="replace the user's texts")
+    render.add_argument("--title", default="", help="replace the title")
+    render.add_argument("--quiet", action="store_true", help="errors only on stderr")

@@ -1,0 +1,1 @@
+"""Arrays to picture bytes, without side effects."""

@@ -1,0 +1,40 @@
+"""The 256 colours of an indexed picture: a colour map, and the colours of the gap and of non-finite values."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import matplotlib as mpl
+import numpy as np
+
+from reportgen.errors import UsageError
+from reportgen.names import did_you_mean
+
+MAP_COLOURS = 252
+# Red, white and blue would hide in most maps; magenta, orange and cyan occur in none of the default ones.
+_NAN, _POSITIVE_INFINITY, _NEGATIVE_INFINITY = (255, 0, 255), (255, 120, 0), (0, 220, 255)
+_GAP = (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """`colours`: 256 RGB triples; `opacities`: alpha of indices 0 to 252, the gap (252) transparent."""
+
+    name: str
+    colours: bytes
+    opacities: bytes
+
+
+@cache
+def palette(name: str) -> Palette:
+    """Return the palette of the matplotlib colour map `name`, sampled at i / 251 for i = 0..251.
+
+    Raises UsageError for an unknown name.
+    """
+    if name not in mpl.colormaps:
+        raise UsageError(
+            f"there is no colour map '{name}'; {did_you_mean(name, mpl.colormaps)} matplotlib's names are accepted"
+        )
+    samples = mpl.colormaps[name](np.linspace(0, 1, MAP_COLOURS))[:, :3]
+    colours = np.round(samples * 255).astype(np.uint8).tobytes()
+    special = bytes((*_GAP, *_NAN, *_POSITIVE_INFINITY, *_NEGATIVE_INFINITY))
+    return Palette(name, colours + special, b"\xff" * MAP_COLOURS + b"\x00")

@@ -1,0 +1,114 @@
+"""Every channel of a layer, in channel order, in one mosaic."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from reportgen.drawing.mosaic import Mosaic, assemble, plan
+from reportgen.drawing.palette import palette
+from reportgen.drawing.png import encode_indexed
+from reportgen.entities import Activation, InputImage, Layer
+from reportgen.figures.base import Figure, FigureOptions, PerNodeFigure
+from reportgen.figures.wording import count, count_shown, describe_layer, describe_range
+from reportgen.numerics.scaling import GAP, Ranges, Scale, apply_scale, finite_ranges, quantise
+
+
+class ChannelGrid(PerNodeFigure):
+    """One mosaic a layer and image. `--scale` says what the colours span, `--max-channels` how many tiles."""
+
+    name = "channel_grid"
+    title = "Channels"
+    order = 20
+
+    def __init__(self, options: FigureOptions) -> None:
+        self._options = options
+        self._palette = palette(options.colour_map)
+
+    def update(self, activation: Activation) -> Iterable[Figure]:
+        if activation.reading.maps is None:
+            return
+        for image, maps in zip(activation.images, activation.reading.maps, strict=True):
+            yield self._figure(activation.layer, image, maps)
+
+    def _figure(self, layer: Layer, image: InputImage, maps: torch.Tensor) -> Figure:
+        total = maps.shape[0]
+        shown = maps[: self._options.max_channels] if self._options.max_channels else maps
+        ranges = finite_ranges(shown)
+        low, high = apply_scale(self._options.scale, ranges)
+        mosaic = plan(shown.shape[0], shown.shape[1], shown.shape[2])
+        tiles = quantise(shown, ranges, low, high).cpu().numpy()
+        lines = assemble(tiles, mosaic, GAP)
+        counted = count_shown(shown.shape[0], total, "channel")
+        return Figure(
+            kind=self.name,
+            layer=layer.name,
+            image=image.id,
+            files={"png": encode_indexed(lines, self._palette)},
+            width=mosaic.width,
+            height=mosaic.height,
+            alt=f"{counted[0].upper()}{counted[1:]} of {layer.name} for {image.name}, {mosaic.columns} a row",
+            caption=_caption(layer, image, counted, mosaic, self._options, ranges),
+            data=_data(mosaic, shown.shape[0], total, self._options, low, high, ranges),
+        )
+
+
+def _caption(
+    layer: Layer, image: InputImage, counted: str, mosaic: Mosaic, options: FigureOptions, ranges: Ranges
+) -> str:
+    sentences = [
+        f"Channel grid of {describe_layer(layer)} for {image.name}: {counted} in channel order, row by row, "
+        f"{mosaic.columns} a row, each {mosaic.tile_width} × {mosaic.tile_height}.",
+        _scale_sentence(options.scale, ranges, options.colour_map),
+    ]
+    constant = int(ranges.constant.sum())
+    if constant:
+        sentences.append(f"{count(constant, 'channel')} constant: drawn in the lowest colour.")
+    if not ranges.finite:
+        sentences.append("NaN is magenta, +Inf orange, −Inf cyan; ranges are taken over finite values.")
+    return " ".join(sentences)
+
+
+def _scale_sentence(scale: Scale, ranges: Ranges, cmap: str) -> str:
+    known = ~torch.isnan(ranges.low)
+    if not bool(known.any()):
+        return "No value is finite."
+    values = describe_range(float(ranges.low[known].min()), float(ranges.high[known].max()))
+    spans = {
+        "channel": "each channel is coloured over its own range",
+        "layer": "all channels are coloured over the layer's range",
+        "symmetric": "all channels are coloured over the same range about zero",
+        "fixed": f"colours span {describe_range(scale.low, scale.high)}, values outside are clipped",
+    }[scale.mode]
+    return f"Values {values}; {spans} ({cmap})."
+
+
+def _data(
+    mosaic: Mosaic,
+    shown: int,
+    total: int,
+    options: FigureOptions,
+    low: torch.Tensor,
+    high: torch.Tensor,
+    ranges: Ranges,
+) -> dict[str, Any]:
+    return {
+        "columns": mosaic.columns,
+        "rows": mosaic.rows,
+        "tile_width": mosaic.tile_width,
+        "tile_height": mosaic.tile_height,
+        "gap": mosaic.gap,
+        "channels_shown": shown,
+        "channels_total": total,
+        "scale": str(options.scale),
+        "cmap": options.colour_map,
+        "low": _numbers(low),
+        "high": _numbers(high),
+        "constant": torch.nonzero(ranges.constant).flatten().tolist(),
+        "finite": ranges.finite,
+    }
+
+
+def _numbers(values: torch.Tensor) -> list[float | None]:
+    """JSON numbers with the digits that bring a float32 back exactly; None for NaN."""
+    return [None if value != value else float(f"{value:.9g}") for value in values.tolist()]

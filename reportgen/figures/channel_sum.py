@@ -1,0 +1,82 @@
+"""The sum of a layer's channels: one map that shows where the layer responds."""
+
+from collections.abc import Iterable
+
+import torch
+
+from reportgen.drawing.mosaic import assemble, plan
+from reportgen.drawing.palette import palette
+from reportgen.drawing.png import encode_indexed
+from reportgen.entities import Activation, InputImage, Layer
+from reportgen.figures.base import Figure, FigureOptions, PerNodeFigure
+from reportgen.figures.wording import count, describe_layer, describe_number, describe_range
+from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, quantise
+
+
+class ChannelSum(PerNodeFigure):
+    """One map a layer and image, coloured over its own range (`--scale symmetric`: about zero)."""
+
+    name = "channel_sum"
+    title = "Channel sum"
+    order = 10
+
+    def __init__(self, options: FigureOptions) -> None:
+        # A sum has one map, so its own range serves `channel`, `layer` and a range given for single channels.
+        self._scale = options.scale if options.scale.mode == "symmetric" else Scale("channel")
+        self._palette = palette(options.colour_map)
+
+    def update(self, activation: Activation) -> Iterable[Figure]:
+        if activation.reading.maps is None:
+            return
+        for image, maps in zip(activation.images, activation.reading.maps, strict=True):
+            yield self._figure(activation.layer, image, maps)
+
+    def _figure(self, layer: Layer, image: InputImage, maps: torch.Tensor) -> Figure:
+        total = channel_sum(maps)
+        ranges = finite_ranges(total)
+        low, high = apply_scale(self._scale, ranges)
+        tiles = quantise(total, ranges, low, high).cpu().numpy()
+        mosaic = plan(1, total.shape[1], total.shape[2])
+        ends = (float(ranges.low[0]), float(ranges.high[0]))
+        channels = count(maps.shape[0], "channel")
+        return Figure(
+            kind=self.name,
+            layer=layer.name,
+            image=image.id,
+            files={"png": encode_indexed(assemble(tiles, mosaic, GAP), self._palette)},
+            width=mosaic.width,
+            height=mosaic.height,
+            alt=f"Sum over the {channels} of {layer.name} for {image.name}, from {describe_range(*ends)}",
+            caption=_caption(layer, image, channels, ends, ranges.finite, self._palette.name),
+            data={
+                "channels_total": maps.shape[0],
+                "scale": str(self._scale),
+                "cmap": self._palette.name,
+                "low": _json(float(low[0])),
+                "high": _json(float(high[0])),
+                "constant": bool(ranges.constant[0]),
+                "finite": ranges.finite,
+            },
+        )
+
+
+def channel_sum(maps: torch.Tensor) -> torch.Tensor:
+    """Return the sum over the channels of (C, H, W), accumulated in float64, as (1, H, W)."""
+    return maps.sum(dim=0, keepdim=True, dtype=torch.float64)
+
+
+def _caption(
+    layer: Layer, image: InputImage, channels: str, ends: tuple[float, float], finite: bool, cmap: str
+) -> str:
+    opening = f"Sum over the {channels} of {describe_layer(layer)} for {image.name}."
+    if ends[0] == ends[1]:
+        opening += f" It is {describe_number(ends[0])} everywhere."
+    elif ends[0] != ends[0]:
+        opening += " No value is finite."
+    else:
+        opening += f" Values {describe_range(*ends)} ({cmap})."
+    return opening if finite else f"{opening} NaN is magenta, +Inf orange, −Inf cyan."
+
+
+def _json(value: float) -> float | None:
+    return None if value != value else float(f"{value:.9g}")

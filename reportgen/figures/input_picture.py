@@ -1,0 +1,63 @@
+"""The picture itself: upright as it was given, and as the network saw it."""
+
+from collections.abc import Iterable
+
+from PIL import Image
+
+from reportgen.drawing.png import encode_picture
+from reportgen.entities import Batch, InputImage, Layer
+from reportgen.figures.base import Figure, FigureOptions, PerNodeFigure
+
+LONGEST_SIDE = 640
+
+
+class InputPicture(PerNodeFigure):
+    """Two figures an image; `data.view` is `original` or `seen`."""
+
+    name = "input"
+    title = "Input"
+    order = 0
+
+    def __init__(self, options: FigureOptions) -> None:
+        pass
+
+    def wants(self, layer: Layer) -> bool:
+        return False
+
+    def begin_batch(self, batch: Batch) -> Iterable[Figure]:
+        for image in batch.images:
+            yield _figure(image, "original", _at_most(image.original), _original_caption(image))
+            yield _figure(image, "seen", image.seen, _seen_caption(image))
+
+
+def _figure(image: InputImage, view: str, picture: Image.Image, caption: str) -> Figure:
+    alt = f"{image.name}, the original" if view == "original" else f"{image.name}, as the network saw it"
+    return Figure(
+        kind=InputPicture.name,
+        layer=None,
+        image=image.id,
+        files={"png": encode_picture(picture)},
+        width=picture.width,
+        height=picture.height,
+        alt=alt,
+        caption=caption,
+        data={"view": view},
+    )
+
+
+def _at_most(picture: Image.Image) -> Image.Image:
+    """Return the picture with its longest side at most LONGEST_SIDE pixels."""
+    smaller = picture.copy()
+    smaller.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    return smaller
+
+
+def _original_caption(image: InputImage) -> str:
+    size = f"{image.width} × {image.height} pixels"
+    shrunk = f", shown at most {LONGEST_SIDE} pixels long" if max(image.width, image.height) > LONGEST_SIDE else ""
+    note = f" ({image.note})" if image.note else ""
+    return f"{image.name}: the original, {size}{shrunk}{note}."
+
+
+def _seen_caption(image: InputImage) -> str:
+    return f"{image.name} as the network saw it, {image.seen.width} × {image.seen.height} pixels, denormalised."

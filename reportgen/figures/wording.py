@@ -1,0 +1,37 @@
+"""The words that captions and alt texts share."""
+
+import math
+
+from reportgen.entities import Layer
+
+
+def describe_layer(layer: Layer) -> str:
+    """`layer1.0.conv1 (Conv2d, 64 to 64 channels, 3 × 3 kernel, stride 1)`."""
+    what = "the network's input" if layer.op == "placeholder" else layer.module_type
+    what = what or layer.target.rsplit(".", 1)[-1]
+    facts = ", ".join(fact for fact in (what, layer.detail) if fact)
+    return f"{layer.name} ({facts})"
+
+
+def describe_number(value: float) -> str:
+    """Four significant digits, with a true minus sign; `undefined` for NaN."""
+    if math.isnan(value):
+        return "undefined"
+    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def describe_range(low: float, high: float) -> str:
+    """`−1.25 to 3.5`."""
+    return f"{describe_number(low)} to {describe_number(high)}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 channel`, `64 channels`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def count_shown(shown: int, total: int, noun: str) -> str:
+    """`64 of 512 channels`, or `all 64 channels`."""
+    if shown < total:
+        return f"{shown:,} of {count(total, noun)}"
+    return f"all {count(total, noun)}" if total > 1 else f"the one {noun}"

@@ -1,0 +1,1 @@
+"""What comes in: models with their weights, and images."""

@@ -1,0 +1,151 @@
+"""What a build learns about each node and figure while it walks: from this the record is made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from reportgen.entities import Activation, Failure, InputImage, Layer
+from reportgen.figures.base import Figure, FigureKind
+from reportgen.network.graph import Network, Selection
+from reportgen.site.record import (
+    DRAWN,
+    FAILED,
+    SKIPPED,
+    FigureEntry,
+    ImageEntry,
+    KindEntry,
+    LayerEntry,
+)
+
+NOT_SELECTED = "not selected"
+NOT_REACHED = "never computed"
+
+
+@dataclass
+class _Fate:
+    """The state of one selected layer so far."""
+
+    shape: list[int] | None = None
+    dtype: str | None = None
+    layout: str = ""
+    skipped: str = NOT_REACHED
+    failed: str = ""
+    drawn: bool = False
+
+
+class Ledger:
+    """Collects fates of layers, figures and images, in the order in which the record lists them."""
+
+    def __init__(self, network: Network, selection: Selection) -> None:
+        self._network = network
+        self._selection = selection
+        self._fates = {name: _Fate() for name in selection.names}
+        self._images: list[ImageEntry] = []
+        self._figures: list[FigureEntry] = []
+        self._problems: list[str] = []
+
+    def add_images(self, images: Iterable[InputImage]) -> None:
+        """Enter the images of a batch."""
+        self._images += [
+            ImageEntry(image.id, image.name, image.width, image.height, image.sha256, image.note)
+            for image in images
+        ]
+
+    def add_activation(self, activation: Activation) -> None:
+        """Enter what a node computed: shape, dtype, layout, and why it can't be drawn if so."""
+        fate = self._fates[activation.layer.name]
+        fate.skipped, fate.layout = activation.reading.reason, activation.reading.layout
+        if isinstance(activation.value, torch.Tensor):
+            fate.shape = _shape_of_one(activation.value, len(activation.images))
+            fate.dtype = str(activation.value.dtype).removeprefix("torch.")
+
+    def add_failure(self, failure: Failure) -> None:
+        """Enter a node that could not be computed for a batch; the first reason stands on its page."""
+        fate = self._fates[failure.layer.name]
+        names = ", ".join(image.name for image in failure.images)
+        if not fate.failed:
+            fate.failed = f"{failure.reason} (on {names})"
+            self._problems.append(f"{failure.layer.name}: {fate.failed}")
+
+    def add_figure(self, figure: Figure, files: list[str]) -> None:
+        """Enter a figure whose files were written."""
+        if figure.layer in self._fates:
+            self._fates[figure.layer].drawn = True
+        self._figures.append(
+            FigureEntry(
+                figure.kind,
+                figure.layer,
+                figure.image,
+                files,
+                figure.width,
+                figure.height,
+                figure.alt,
+                figure.caption,
+                figure.data,
+            )
+        )
+
+    def add_broken_figure(self, kind: FigureKind, layer: Layer | None, error: Exception) -> None:
+        """Enter a figure that raised."""
+        reason = f"the figure {kind.name} raised {type(error).__name__}: {' '.join(str(error).split())}"
+        if layer is not None and not self._fates[layer.name].failed:
+            self._fates[layer.name].failed = reason
+        self._problems.append(f"{layer.name}: {reason}" if layer else reason)
+
+    @property
+    def images(self) -> list[ImageEntry]:
+        return self._images
+
+    @property
+    def figures(self) -> list[FigureEntry]:
+        return self._figures
+
+    @property
+    def problems(self) -> list[str]:
+        return self._problems
+
+    def layers(self) -> list[LayerEntry]:
+        """Return an entry for every node of the graph, selected or not."""
+        return [self._entry(layer) for layer in self._network.layers]
+
+    def _entry(self, layer: Layer) -> LayerEntry:
+        fate = self._fates.get(layer.name)
+        status, reason = (SKIPPED, NOT_SELECTED) if fate is None else _status(fate)
+        known = fate or _Fate()
+        return LayerEntry(
+            index=layer.index,
+            name=layer.name,
+            slug=layer.slug,
+            op=layer.op,
+            module_type=layer.module_type,
+            target=layer.target,
+            parents=list(layer.parents),
+            shape=known.shape,
+            dtype=known.dtype,
+            layout=known.layout,
+            status=status,
+            reason=reason,
+            detail=layer.detail,
+            title=self._selection.titles.get(layer.name, ""),
+            selected=fate is not None,
+        )
+
+
+def _status(fate: _Fate) -> tuple[str, str]:
+    if fate.failed:
+        return FAILED, fate.failed
+    if fate.drawn:
+        return DRAWN, ""
+    return SKIPPED, fate.skipped or "none of the chosen kinds of figures draws it"
+
+
+def _shape_of_one(value: torch.Tensor, images: int) -> list[int]:
+    """The value's shape for one image, so that the record does not depend on the batch size."""
+    shape = list(value.shape)
+    return [1, *shape[1:]] if shape and shape[0] == images else shape
+
+
+def kind_entries(kinds: Iterable[FigureKind]) -> list[KindEntry]:
+    """Return the record's entries for `kinds`."""
+    return [KindEntry(kind.name, kind.title, kind.order) for kind in kinds]

@@ -1,0 +1,1 @@
+"""Walking a network: its graph, and one node's value at a time."""

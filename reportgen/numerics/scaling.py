@@ -1,0 +1,140 @@
+"""From values to palette indices: ranges over finite values, and quantisation.
+
+Palette indices 0 to 251 are the colour map, 252 the gap between tiles, 253 NaN, 254 +Inf and 255 -Inf. A finite
+value v of a map with the range (low, high) has the index round(251 * (v - low) / (high - low)), clipped to
+0..251; a constant map has the index 0 everywhere.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from reportgen.errors import UsageError
+
+LEVELS = 251
+GAP, NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY = 252, 253, 254, 255
+
+# Outside these, float32 would lose a level: the quotient 251 / (high - low) is taken in float64 instead.
+_SMALLEST_RANGE, _LARGEST_VALUE = 1e-30, 1e37
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How ranges are chosen.
+
+    `channel`: each map its own minimum and maximum; `layer`: one minimum and maximum for all maps of the layer
+    and image; `symmetric`: -m to m for all of them, m the largest magnitude; `fixed`: `low` to `high` as given,
+    values outside are clipped.
+    """
+
+    mode: str = "channel"
+    low: float = 0.0
+    high: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.low:g}:{self.high:g}" if self.mode == "fixed" else self.mode
+
+
+def parse_scale(text: str) -> Scale:
+    """Read `channel`, `layer`, `symmetric` or `LO:HI`; raises UsageError for anything else."""
+    if text in ("channel", "layer", "symmetric"):
+        return Scale(text)
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        low = high = 0.0
+    if not low < high or high - low == float("inf"):
+        raise UsageError(f"scale '{text}' is none of channel, layer, symmetric and LO:HI with LO below HI")
+    return Scale("fixed", low, high)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Per map, float64 tensors of shape (C,): the smallest and largest finite value; NaN where there is none.
+
+    `finite` is whether every value of every map is finite.
+    """
+
+    low: torch.Tensor
+    high: torch.Tensor
+    finite: bool
+
+    @property
+    def constant(self) -> torch.Tensor:
+        """Which maps hold one finite value only: bool, (C,)."""
+        return self.low == self.high
+
+
+def finite_ranges(maps: torch.Tensor) -> Ranges:
+    """Return the range of each map of (C, H, W), any real dtype, over its finite values."""
+    flat = maps.reshape(maps.shape[0], -1)
+    if not maps.is_floating_point():
+        flat = flat.to(torch.float64)
+    low, high = torch.aminmax(flat, dim=1)
+    if bool(torch.isfinite(low).all()) and bool(torch.isfinite(high).all()):
+        return Ranges(low.double(), high.double(), finite=True)
+    finite = torch.isfinite(flat)
+    low = torch.where(finite, flat, torch.inf).amin(dim=1).double()
+    high = torch.where(finite, flat, -torch.inf).amax(dim=1).double()
+    empty = ~finite.any(dim=1)
+    low[empty] = high[empty] = torch.nan
+    return Ranges(low, high, finite=False)
+
+
+def apply_scale(scale: Scale, ranges: Ranges) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the low and high end of each map's colours under `scale`: float64, (C,).
+
+    NaN for a map that has no finite value and no end of its own.
+    """
+    if scale.mode == "channel":
+        return ranges.low, ranges.high
+    if scale.mode == "fixed":
+        return torch.full_like(ranges.low, scale.low), torch.full_like(ranges.high, scale.high)
+    low, high = _overall(ranges)
+    if scale.mode == "symmetric":
+        high = max(abs(low), abs(high))
+        low = -high
+    return torch.full_like(ranges.low, low), torch.full_like(ranges.high, high)
+
+
+def _overall(ranges: Ranges) -> tuple[float, float]:
+    known = ~torch.isnan(ranges.low)
+    if not bool(known.any()):
+        return float("nan"), float("nan")
+    return float(ranges.low[known].min()), float(ranges.high[known].max())
+
+
+def quantise(maps: torch.Tensor, ranges: Ranges, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Return the palette indices (uint8) of `maps` (C, H, W) for the ends `low` and `high` (float64, (C,)).
+
+    `ranges` are those of `maps`: they tell whether values must be clipped, and whether some are not finite.
+    """
+    span = high - low
+    factor = torch.where(span > 0, LEVELS / span, 0.0)
+    dtype = torch.float64 if _needs_float64(maps, span, low, high) else torch.float32
+    # Subtracting first keeps every digit of a narrow range far from zero, which v * factor + offset loses.
+    scaled = maps.to(dtype) - torch.nan_to_num(low).to(dtype)[:, None, None]
+    scaled.mul_(factor.to(dtype)[:, None, None]).add_(0.5)
+    if not ranges.finite:
+        indices = scaled.nan_to_num_(0, LEVELS, 0).clamp_(0, LEVELS + 0.5).to(torch.uint8)
+        return _mark_non_finite(indices, maps)
+    if bool(((low > ranges.low) | (high < ranges.high)).any()):
+        scaled.clamp_(0, LEVELS + 0.5)
+    return scaled.to(torch.uint8)
+
+
+def _needs_float64(maps: torch.Tensor, span: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> bool:
+    """Whether float32 could lose a level: values it can't hold, or a range too narrow or too far out for it."""
+    narrow = (span > 0) & (span < _SMALLEST_RANGE)
+    far = torch.maximum(low.abs(), high.abs()) > _LARGEST_VALUE
+    return maps.dtype not in _FLOAT32_EXACT or bool((narrow | far).any())
+
+
+_FLOAT32_EXACT = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.bool})
+
+
+def _mark_non_finite(indices: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+    indices[torch.isnan(maps)] = NAN
+    indices[torch.isposinf(maps)] = POSITIVE_INFINITY
+    indices[torch.isneginf(maps)] = NEGATIVE_INFINITY
+    return indices

@@ -1,0 +1,203 @@
+"""What a report is asked to be: from keyword arguments, a TOML file and the command line, checked in one place.
+
+Nothing here imports torch, so that a typing error is answered at once.
+"""
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from reportgen.errors import UsageError
+from reportgen.names import did_you_mean
+
+
+@dataclass(frozen=True)
+class Options:
+    """Every option of a build, with its default. The TOML keys and keyword arguments are the same words."""
+
+    nodes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Patterns of nodes to draw, each with a title or ''; empty: every node."""
+    exclude: tuple[str, ...] = ()
+    deep: bool = False
+    """Open torchvision's composite blocks."""
+    figures: tuple[str, ...] = ()
+    """Kinds of figures; empty: every kind."""
+    captions: Path | None = None
+    title: str = ""
+    scale: str = "channel"
+    cmap: str = ""
+    max_channels: int = 0
+    """Tiles in a channel grid; 0: all channels."""
+    weights: str | None = None
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    batch_size: int = 1
+    strict: bool = False
+    force: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A build as asked for in a TOML file and on the command line: what to run on what, and the options."""
+
+    model: str | None = None
+    images: tuple[str, ...] = ()
+    out: Path | None = None
+    options: Options = Options()
+    directory: Path | None = None
+    """Where a relative path in `model` starts, when a file gave it."""
+
+
+def make_options(values: Mapping[str, Any], *, where: str = "", directory: Path | None = None) -> Options:
+    """Check `values` and return them as Options.
+
+    `where` names the source in messages; relative paths start at `directory`. Raises UsageError for an unknown
+    option (with the nearest) and for a value that an option can't have.
+    """
+    prefix = f"{where}: " if where else ""
+    checked: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in _READERS:
+            raise UsageError(f"{prefix}there is no option '{key}'; {did_you_mean(name, _READERS)}".rstrip("; "))
+        try:
+            checked[name] = _READERS[name](value)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{prefix}{key} = {value!r}: {error}") from None
+    if directory:
+        _resolve(checked, directory)
+    return Options(**checked)
+
+
+def _resolve(checked: dict[str, Any], directory: Path) -> None:
+    """Let relative paths among the checked values start at `directory`."""
+    if checked.get("captions"):
+        checked["captions"] = directory / checked["captions"]
+    if checked.get("weights") not in (None, "default", "none"):
+        checked["weights"] = str(directory / checked["weights"])
+
+
+def read_request(path: Path, changes: Mapping[str, Any]) -> Request:
+    """Read the TOML file at `path`; `changes` (from the command line) win over what it says.
+
+    Paths in the file are relative to the file. Raises UsageError when it can't be read or understood.
+    """
+    values = _load(path)
+    directory = path.parent
+    model, images, out = values.pop("model", None), values.pop("images", []), values.pop("out", None)
+    for key, value, kind in (("model", model, str), ("images", images, list), ("out", out, str)):
+        if value is not None and not isinstance(value, kind):
+            raise UsageError(f"{path.name}: {key} must be a {'list of paths' if kind is list else 'text'}")
+    options = make_options(values, where=path.name, directory=directory)
+    return Request(
+        model,
+        tuple(str(directory / image) for image in images),
+        directory / out if out else None,
+        dataclasses.replace(options, **_given(make_options(changes), changes)),
+        directory,
+    )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: can't read the configuration: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path.name}: not valid TOML: {error}") from None
+
+
+def _given(options: Options, changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.replace("-", "_"): getattr(options, key.replace("-", "_")) for key in changes}
+
+
+def _nodes(value: object) -> dict[str, str]:
+    if isinstance(value, Mapping):
+        if not all(isinstance(title, str) for title in value.values()):
+            raise ValueError("every title must be a text")
+        return {str(pattern): title for pattern, title in value.items()}
+    return dict.fromkeys(_texts(value), "")
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    parts = tuple(value) if isinstance(value, Iterable) else (None,)
+    if not all(isinstance(part, str) for part in parts):
+        raise ValueError("must be a text or a list of texts")
+    return parts
+
+
+def _kinds(value: object) -> tuple[str, ...]:
+    parts = [part.strip() for text in _texts(value) for part in text.split(",")]
+    return tuple(part for part in parts if part)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError("must be a text")
+    return os.fspath(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _whole(least: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"must be a whole number, {least} or more")
+        return value
+
+    return read
+
+
+def _size(value: object) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    parts = value.lower().split("x") if isinstance(value, str) else value
+    sides = [int(str(side)) for side in (parts if isinstance(parts, Sequence) else (parts,))]
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise ValueError("must be a side in pixels, or HEIGHTxWIDTH")
+    return sides[0], sides[-1]
+
+
+def _numbers(value: object) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    parts = value.replace(",", " ").split() if isinstance(value, str) else value
+    return tuple(float(str(part)) for part in (parts if isinstance(parts, Sequence) else (parts,)))
+
+
+def _optional(read: Callable[[object], Any]) -> Callable[[object], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "nodes": _nodes,
+    "exclude": _texts,
+    "deep": _flag,
+    "figures": _kinds,
+    "captions": _optional(lambda value: Path(_text(value))),
+    "title": _text,
+    "scale": _text,
+    "cmap": _text,
+    "max_channels": _whole(0),
+    "weights": _optional(_text),
+    "size": _size,
+    "mean": _numbers,
+    "std": _numbers,
+    "batch_size": _whole(1),
+    "strict": _flag,
+    "force": _flag,
+    "quiet": _flag,
+}
+assert set(_READERS) == {field.name for field in fields(Options)}  # noqa: S101 - a slip of ours, not input

@@ -1,0 +1,1 @@
+"""A record becomes a site. Nothing here imports torch."""

@@ -1,0 +1,326 @@
+"""A record becomes pages: what stands on each, in which order, and what it links to. Data only, no HTML."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from reportgen.site.record import (
+    DRAWN,
+    FAILED,
+    SKIPPED,
+    FigureEntry,
+    ImageEntry,
+    KindEntry,
+    LayerEntry,
+    Record,
+)
+
+_SHOWN_WIDE = 960
+_SHOWN_MAP = 224
+_THUMBNAILS = 4
+_THUMBNAIL_BUDGET = 6000
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A figure as a page shows it: enlarged by a whole factor, `crisp` unless the page will make it smaller."""
+
+    figure: FigureEntry
+    width: int
+    height: int
+    crisp: bool
+
+    @property
+    def template(self) -> str:
+        return f"figures/{self.figure.kind}.html.jinja"
+
+    @property
+    def picture(self) -> str:
+        return self.figure.files[0]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A place in the site, relative to its root; `address` is empty where there is no page to go to."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer as the index lists it."""
+
+    layer: LayerEntry
+    label: str
+    address: str
+    thumbnails: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A module with its rows and its inner modules, in execution order."""
+
+    name: str
+    label: str
+    parts: tuple["Group | Row", ...]
+
+    @property
+    def count(self) -> int:
+        return sum(part.count if isinstance(part, Group) else 1 for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a layer page shows for one image."""
+
+    image: ImageEntry
+    address: str
+    seen: Shown | None
+    figures: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One layer in the film strip of an image."""
+
+    layer: LayerEntry
+    address: str
+    shown: Shown
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The film strip of one top-level module."""
+
+    name: str
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class IndexPage:
+    path = "index.html"
+    template = "index.html.jinja"
+    images: tuple[Panel, ...]
+    groups: tuple[Group | Row, ...]
+    tally: Mapping[str, int]
+    unselected: int
+
+
+@dataclass(frozen=True)
+class LayerPage:
+    template = "layer.html.jinja"
+    path: str
+    layer: LayerEntry
+    before: Link | None
+    after: Link | None
+    reads: tuple[Link, ...]
+    feeds: tuple[Link, ...]
+    kinds: tuple[KindEntry, ...]
+    panels: tuple[Panel, ...]
+    bar: Shown | None
+
+
+@dataclass(frozen=True)
+class ImagePage:
+    template = "image.html.jinja"
+    path: str
+    image: ImageEntry
+    before: Link | None
+    after: Link | None
+    figures: tuple[Shown, ...]
+    strips: tuple[Strip, ...]
+
+
+@dataclass(frozen=True)
+class AboutPage:
+    path = "about.html"
+    template = "about.html.jinja"
+    tally: Mapping[str, int]
+    addresses: Mapping[str, str]
+
+
+Page = IndexPage | LayerPage | ImagePage | AboutPage
+
+
+class Pages:
+    """Builds the pages of `record`; iterate over it."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._figures: dict[tuple[str | None, str | None], list[FigureEntry]] = defaultdict(list)
+        order = {kind.name: kind.order for kind in record.kinds}
+        for figure in sorted(record.figures, key=lambda figure: order.get(figure.kind, 0)):
+            self._figures[figure.layer, figure.image].append(figure)
+
+    def __iter__(self) -> Iterator[Page]:
+        yield self._index()
+        yield from map(self._layer, range(len(self._selected)))
+        yield from map(self._image, range(len(self._record.images)))
+        yield AboutPage(self._tally, {layer.name: self.layer_address(layer.name) for layer in self._record.layers})
+
+    def layer_address(self, name: str) -> str:
+        """Return the address of a layer's page, or an empty string when it has none."""
+        layer = self._by_name.get(name)
+        return f"layers/{layer.slug}.html" if layer and layer.selected else ""
+
+    @cached_property
+    def _by_name(self) -> dict[str, LayerEntry]:
+        return {layer.name: layer for layer in self._record.layers}
+
+    @cached_property
+    def _selected(self) -> list[LayerEntry]:
+        return [layer for layer in self._record.layers if layer.selected]
+
+    @cached_property
+    def _tally(self) -> dict[str, int]:
+        return {
+            status: sum(layer.status == status for layer in self._selected) for status in (DRAWN, SKIPPED, FAILED)
+        }
+
+    @cached_property
+    def _feeds(self) -> dict[str, list[str]]:
+        feeds: dict[str, list[str]] = defaultdict(list)
+        for layer in self._record.layers:
+            for parent in layer.parents:
+                feeds[parent].append(layer.name)
+        return feeds
+
+    def _find(self, layer: str | None, image: str | None, kind: str, view: str = "") -> FigureEntry | None:
+        for figure in self._figures.get((layer, image), ()):
+            if figure.kind == kind and figure.data.get("view", "") == view:
+                return figure
+        return None
+
+    def _index(self) -> IndexPage:
+        images = tuple(
+            Panel(image, image_address(image), self._shown(None, image.id, "input", "seen", 160), ())
+            for image in self._record.images
+        )
+        rows = [self._row(layer) for layer in self._selected]
+        unselected = len(self._record.layers) - len(self._selected)
+        return IndexPage(images, group_rows(rows), self._tally, unselected)
+
+    def _row(self, layer: LayerEntry) -> Row:
+        # A row of thumbnails for each of very many layers would make the index slow to open.
+        most = max(1, min(_THUMBNAILS, _THUMBNAIL_BUDGET // max(1, len(self._selected))))
+        thumbnails = (
+            self._shown(layer.name, image.id, "channel_sum", "", 56) for image in self._record.images[:most]
+        )
+        return Row(
+            layer,
+            layer.name.rsplit(".", 1)[-1],
+            self.layer_address(layer.name),
+            tuple(thumbnail for thumbnail in thumbnails if thumbnail),
+        )
+
+    def _layer(self, position: int) -> LayerPage:
+        layer = self._selected[position]
+        panels = tuple(self._panel(layer, image) for image in self._record.images)
+        present = {shown.figure.kind for panel in panels for shown in panel.figures}
+        bar = self._find(None, None, "colour_bar")
+        return LayerPage(
+            path=self.layer_address(layer.name),
+            layer=layer,
+            before=self._neighbour(position - 1),
+            after=self._neighbour(position + 1),
+            reads=self._links(layer.parents),
+            feeds=self._links(self._feeds.get(layer.name, [])),
+            kinds=tuple(kind for kind in self._record.kinds if kind.name in present),
+            panels=panels if layer.status != SKIPPED else (),
+            bar=Shown(bar, bar.width, 10, crisp=False) if bar else None,
+        )
+
+    def _panel(self, layer: LayerEntry, image: ImageEntry) -> Panel:
+        figures = tuple(show(figure) for figure in self._figures.get((layer.name, image.id), ()))
+        return Panel(image, image_address(image), self._shown(None, image.id, "input", "seen", _SHOWN_MAP), figures)
+
+    def _neighbour(self, position: int) -> Link | None:
+        if not 0 <= position < len(self._selected):
+            return None
+        return self._links([self._selected[position].name])[0]
+
+    def _links(self, names: Sequence[str]) -> tuple[Link, ...]:
+        return tuple(Link(name, self.layer_address(name)) for name in names)
+
+    def _image(self, position: int) -> ImagePage:
+        image = self._record.images[position]
+        return ImagePage(
+            path=image_address(image),
+            image=image,
+            before=self._image_link(position - 1),
+            after=self._image_link(position + 1),
+            figures=tuple(show(figure) for figure in self._figures.get((None, image.id), ())),
+            strips=self._strips(image),
+        )
+
+    def _image_link(self, position: int) -> Link | None:
+        if not 0 <= position < len(self._record.images):
+            return None
+        image = self._record.images[position]
+        return Link(image.name, image_address(image))
+
+    def _strips(self, image: ImageEntry) -> tuple[Strip, ...]:
+        strips: list[tuple[str, list[Frame]]] = []
+        for layer in self._selected:
+            shown = self._shown(layer.name, image.id, "channel_sum", "", 112)
+            if not shown:
+                continue
+            module = layer.name.split(".")[0] if "." in layer.name else ""
+            if not strips or strips[-1][0] != module:
+                strips.append((module, []))
+            strips[-1][1].append(Frame(layer, f"{self.layer_address(layer.name)}#{image.id}", shown))
+        return tuple(Strip(name, tuple(frames)) for name, frames in strips)
+
+    def _shown(self, layer: str | None, image: str, kind: str, view: str, side: int) -> Shown | None:
+        """The figure inside a square of `side` pixels, or None when there is none."""
+        figure = self._find(layer, image, kind, view)
+        if figure is None:
+            return None
+        factor = side / max(figure.width, figure.height)
+        width, height = (max(1, round(length * factor)) for length in (figure.width, figure.height))
+        return Shown(figure, width, height, crisp=factor >= 1)
+
+
+def image_address(image: ImageEntry) -> str:
+    """Return the address of an image's page."""
+    return f"images/{image.id}.html"
+
+
+def show(figure: FigureEntry) -> Shown:
+    """Enlarge a figure by the largest whole factor that fits its place on a page."""
+    side = _SHOWN_WIDE if figure.kind == "channel_grid" else _SHOWN_MAP
+    if figure.kind == "input":
+        return Shown(figure, figure.width, figure.height, crisp=False)
+    factor = max(1, side // max(figure.width, figure.height))
+    width, height = figure.width * factor, figure.height * factor
+    return Shown(figure, width, height, crisp=factor > 1)
+
+
+def group_rows(rows: Sequence[Row], path: str = "") -> tuple[Group | Row, ...]:
+    """Nest rows by module path, keeping execution order: a module that runs twice is listed twice."""
+    parts: list[Group | Row] = []
+    start = 0
+    while start < len(rows):
+        module = _module_below(rows[start], path)
+        end = start + 1
+        while module and end < len(rows) and _module_below(rows[end], path) == module:
+            end += 1
+        parts.append(_group(module, path, rows[start:end]) if module else rows[start])
+        start = end
+    return tuple(parts)
+
+
+def _module_below(row: Row, path: str) -> str:
+    """The module right below `path` that the row's layer lies in, or an empty string for `path` itself."""
+    rest = row.layer.name[len(path) + 1 if path else 0 :]
+    return f"{path}.{rest.split('.')[0]}".lstrip(".") if "." in rest else ""
+
+
+def _group(module: str, path: str, rows: Sequence[Row]) -> Group:
+    parts = group_rows(rows, module)
+    label = module[len(path) + 1 if path else 0 :]
+    while len(parts) == 1 and isinstance(parts[0], Group):
+        label, module, parts = f"{label}.{parts[0].label}", parts[0].name, parts[0].parts
+    return Group(module, label, parts)

@@ -1,0 +1,176 @@
+"""The report as data: what report.json holds. Pages are made from this alone.
+
+The schema is a contract: keys may be added, none is renamed or dropped within schema 1.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from reportgen.errors import InputError
+
+SCHEMA = 1
+FILE_NAME = "report.json"
+
+DRAWN, SKIPPED, FAILED = "drawn", "skipped", "failed"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """The network: how it was asked for, and whose weights it had. `tracer_reason` says why that tracer."""
+
+    spec: str
+    class_name: str = field(metadata={"key": "class"})
+    parameters: int
+    weights: str
+    weights_sha256: str | None
+    random_weights: bool
+    preprocess: str
+    tracer: str
+    tracer_reason: str
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """One image; `width` and `height` are those of the upright original, in pixels."""
+
+    id: str
+    name: str
+    width: int
+    height: int
+    sha256: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """One node of the graph. `shape` is that of its value for one image; `selected` whether it has a page."""
+
+    index: int
+    name: str
+    slug: str
+    op: str
+    module_type: str
+    target: str
+    parents: list[str]
+    shape: list[int] | None
+    dtype: str | None
+    layout: str
+    status: str
+    reason: str
+    detail: str = ""
+    title: str = ""
+    selected: bool = True
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """One figure; `files` are paths within the site, the first is the one that pages show."""
+
+    kind: str
+    layer: str | None
+    image: str | None
+    files: list[str]
+    width: int
+    height: int
+    alt: str
+    caption: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class KindEntry:
+    """A kind of figure: its name, its heading, and where it stands among the others on a page."""
+
+    name: str
+    title: str
+    order: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that the pages of a site are made from, except the templates."""
+
+    title: str
+    model: ModelEntry
+    images: list[ImageEntry]
+    layers: list[LayerEntry]
+    figures: list[FigureEntry]
+    kinds: list[KindEntry]
+    problems: list[str]
+    """What failed, a line each: figures that could not be drawn, nodes that raised."""
+    captions: Mapping[str, str]
+    """The user's Markdown by place, so that pages can be made again without the files."""
+    environment: Mapping[str, str]
+    options: Mapping[str, Any]
+    schema: int = SCHEMA
+    generator: str = "reportgen"
+
+
+def to_json(record: Record) -> str:
+    """Return `record` as JSON: a line a layer, image and figure, so that two records can be compared by line."""
+    lines = [f"{json.dumps(_key(part))}: {_value_json(getattr(record, part.name))}" for part in fields(record)]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _value_json(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ",".join(f"\n  {_dump(element)}" for element in value) + "]"
+    return _dump(value)
+
+
+def _dump(value: Any) -> str:
+    plain = _plain(value) if hasattr(value, "__dataclass_fields__") else value
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(entry: Any) -> dict[str, Any]:
+    """The entry's fields by key; shallow, since a figure's data can be long."""
+    return {_key(part): getattr(entry, part.name) for part in fields(entry)}
+
+
+def _key(part: Any) -> str:
+    return str(part.metadata.get("key", part.name))
+
+
+def from_json(text: str, where: str = FILE_NAME) -> Record:
+    """Read a record. Raises InputError, naming `where`, when the text is not one of schema 1."""
+    try:
+        values = json.loads(text)
+        if values["schema"] != SCHEMA:
+            raise InputError(
+                f"{where}: written with schema {values['schema']}, and this version reads {SCHEMA}; "
+                "install the reportgen that wrote it"
+            )
+        parts = {part.name: values[_key(part)] for part in fields(Record)}
+        parts |= {name: [_entry(kind, value) for value in values[name]] for name, kind in _LISTS.items()}
+        return Record(**{**parts, "model": _entry(ModelEntry, values["model"])})
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: not a record of reportgen: {type(error).__name__} {error}") from None
+
+
+_LISTS: Mapping[str, type[Any]] = {
+    "images": ImageEntry,
+    "layers": LayerEntry,
+    "figures": FigureEntry,
+    "kinds": KindEntry,
+}
+
+
+def _entry(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Make an entry from what JSON holds; keys that a later version added are left out."""
+    keys = {_key(part): part.name for part in fields(kind)}
+    return kind(**{keys[key]: value for key, value in values.items() if key in keys})
+
+
+def read_record(site: Path) -> Record:
+    """Read the record of the site at `site`. Raises InputError when there is none that can be read."""
+    path = site / FILE_NAME
+    try:
+        return from_json(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise InputError(f"{site}: not a report: it has no {FILE_NAME}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from None

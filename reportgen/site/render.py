@@ -1,0 +1,144 @@
+"""Pages become HTML: the Jinja environment, the static files, and every page of a record."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import reportgen
+from reportgen.names import slugify
+from reportgen.site.captions import Captions, to_html, unknown_references, unmatched
+from reportgen.site.pages import Link, Page, Pages
+from reportgen.site.record import LayerEntry, Record
+
+STATIC = ("site.css",)
+
+
+def templates_directory() -> Path:
+    """Return where the templates are: inside the installed package, or beside it in a checkout."""
+    package = Path(reportgen.__file__).parent
+    inside = package / "templates"
+    return inside if inside.is_dir() else package.parent / "templates"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The files that make up the pages of a site, by path, and what to tell the user about their captions."""
+
+    files: Mapping[str, str]
+    warnings: Sequence[str]
+
+
+def render(record: Record) -> Rendered:
+    """Return every page of `record` and the static files they use."""
+    renderer = _Renderer(record)
+    files = dict(renderer.files())
+    return Rendered(files, renderer.warnings())
+
+
+class _Renderer:
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._pages = Pages(record)
+        self._captions = Captions(record.captions)
+        self._static = dict(_static_files(templates_directory() / "static"))
+        self._environment = _environment(templates_directory())
+        self._environment.globals.update(
+            record=record,
+            kinds={kind.name: kind for kind in record.kinds},
+            images={image.id: image for image in record.images},
+            stylesheets=[path for path in self._static if path.endswith(".css")],
+        )
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        yield from self._static.items()
+        for page in self._pages:
+            yield page.path, self._render(page)
+
+    def warnings(self) -> list[str]:
+        record = self._record
+        unplaced = unmatched(
+            self._captions,
+            layers=[layer.name for layer in record.layers if layer.selected],
+            images=[image.id for image in record.images],
+            kinds=[kind.name for kind in record.kinds],
+        )
+        unknown = [
+            f"captions/{place}.md: [[{name}]] is no node with a page"
+            for place, text in self._captions.texts.items()
+            for name in unknown_references(text, lambda name: self._pages.layer_address(name) or None)
+        ]
+        return [*unplaced, *unknown]
+
+    def _render(self, page: Page) -> str:
+        root = "../" * page.path.count("/")
+        template = self._environment.get_template(page.template)
+        return template.render(page=page, root=root, caption=self._caption_filter(root)) + "\n"
+
+    def _caption_filter(self, root: str) -> Any:
+        """Return the function that templates call for the user's text at a place."""
+
+        def link(name: str) -> str | None:
+            address = self._pages.layer_address(name)
+            return root + address if address else None
+
+        def caption(group: str, name: str = "") -> Markup:
+            text = getattr(self._captions, group)(name) if name else getattr(self._captions, group)
+            return to_html(text, link=link, prefix=slugify(f"{group}-{name}"))
+
+        return caption
+
+
+def _environment(directory: Path) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(directory),
+        autoescape=True,  # select_autoescape() would leave *.html.jinja unescaped
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, operation=operation, plural=plural, shape=shape, sized=sized)
+    environment.tests["group"] = lambda part: hasattr(part, "parts")
+    environment.tests["linked"] = lambda link: isinstance(link, Link) and bool(link.address)
+    return environment
+
+
+def _static_files(directory: Path) -> Iterator[tuple[str, str]]:
+    """Each static file under a name that changes with its content, so that no browser shows an old one."""
+    for name in STATIC:
+        text = (directory / name).read_text(encoding="utf-8")
+        stem, suffix = name.rsplit(".", 1)
+        yield f"static/{stem}.{hashlib.sha256(text.encode()).hexdigest()[:10]}.{suffix}", text
+
+
+def shape(layer: LayerEntry) -> str:
+    """A layer's shape for people: `64 × 56 × 56` for one image, or an en dash where there is none."""
+    if layer.shape is None:
+        return "–"
+    return " × ".join(map(str, layer.shape[1:] or layer.shape))
+
+
+def operation(layer: LayerEntry) -> str:
+    """What a layer does, in a word: its module's class, or the last part of its function's name."""
+    if layer.op == "placeholder":
+        return "the network's input"
+    return layer.module_type or layer.target.rsplit(".", 1)[-1]
+
+
+def sized(size: float) -> str:
+    """A number of bytes or items for people, with a thousands separator."""
+    return f"{size:,}"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits and a true minus sign; `undefined` for None."""
+    return "undefined" if value is None else f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 layer`, `70 layers`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
