@@ -32,13 +32,15 @@ class Mosaic:
 def plan(count: int, tile_height: int, tile_width: int) -> Mosaic:
     """Plan a mosaic for `count` tiles that is as near square, in pixels, as a row count allows.
 
-    The column count is the square root of count x height / width, rounded up: 64 square tiles lie 8 x 8, 512 lie
-    23 x 23 with the last places empty. The gap is one pixel, two between tiles of 64 pixels and more.
+    The column count is the square root of count x height / width, rounded down or up, whichever comes nearer: 64
+    square tiles lie 8 x 8, 512 lie 23 x 23 with the last places empty. The gap is one pixel, two between tiles of 64 pixels and more.
     """
     gap = 2 if max(tile_height, tile_width) >= _WIDE_TILE else 1
-    ratio = (tile_height + gap) / (tile_width + gap)
-    columns = min(count, max(1, math.ceil(math.sqrt(count * ratio) - 1e-9)))
-    return Mosaic(columns, math.ceil(count / columns), tile_width, tile_height, gap)
+    ideal = math.sqrt(count * (tile_height + gap) / (tile_width + gap))
+    choices = (min(count, math.ceil(ideal)), min(count, max(1, math.floor(ideal))))
+    planned = [Mosaic(columns, math.ceil(count / columns), tile_width, tile_height, gap) for columns in choices]
+    # Rounded, so that of two equally good plans (45 x 46, 46 x 45) the wider one, listed first, is taken.
+    return min(planned, key=lambda mosaic: round(abs(math.log(mosaic.width / mosaic.height)), 9))
 
 
 def assemble(tiles: NDArray[np.uint8], mosaic: Mosaic, gap_index: int) -> NDArray[np.uint8]:

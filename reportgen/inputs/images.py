@@ -116,7 +116,9 @@ def find_images(items: Iterable[Item]) -> tuple[ImageSource, ...]:
             files += _expand(item, position)
     found = [*_checked_files(files), *_named_objects(objects)]
     if not found:
-        raise InputError("no images were given; name image files, directories or globs such as 'photos/*.jpg'")
+        raise InputError(
+            "no images were given; name image files, directories or globs such as 'photos/*.jpg'"
+        )
     ids = make_unique(slugify(stem) for stem, _, _ in found)
     return tuple(ImageSource(id_, name, content) for id_, (_, name, content) in zip(ids, found, strict=True))
 
@@ -161,8 +163,8 @@ def _expand(item: object, position: int) -> list[Path]:
     with _refusals(text):
         if _exists(path):
             return _inside(path) if path.is_dir() else [path]
-    if glob.has_magic(str(path)):
-        return _matches(str(path), text)
+        if glob.has_magic(str(path)):
+            return _matches(str(path), text)
     raise _missing(path, text)
 
 
@@ -483,7 +485,7 @@ def _levels_of_gray(image: Image.Image) -> tuple[_Levels, str]:
 
 
 def _levels_of_floats(values: _Numbers, unit: bool = False) -> tuple[_Levels, str]:
-    """Return uint8 levels and a note: finite minimum..maximum to 0..255, the rest and a constant to 0.
+    """Return uint8 levels and a note: finite minimum..maximum to 0..255; a constant, and what is not finite, to 0.
 
     With `unit`, values that all lie in 0..1 are multiplied by 255 instead.
     """

@@ -1,0 +1,233 @@
+"""A finished site judged as a graph of files: what a reader, a web server or an archive would stumble over."""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from xml.etree.ElementTree import Element
+
+import html5lib
+from html5lib.constants import E as PARSE_ERRORS
+
+MANIFEST = "SHA256SUMS"
+
+_ADDRESSES = ("href", "src", "poster", "data", "action", "formaction", "background", "xlink:href")
+_REFERENCES = ("aria-labelledby", "aria-describedby", "aria-controls", "for")
+_CAPTION_RELATION = {"noopener", "noreferrer"}
+
+
+def check_site(site: Path) -> list[str]:
+    """Return every problem of the site at `site`, one line each, empty for a site without any.
+
+    - Every internal address leads to a file of the site, and its fragment to an id there. None is absolute.
+    - Nothing is loaded from elsewhere. A link may lead elsewhere where a user's caption holds it: such links, and
+      no others, bear `rel="noopener noreferrer"`.
+    - Pages are valid HTML with unique ids, one h1 and one main; pictures have alt, width and height; nothing is
+      inline: no script, style or event handler.
+    - Style sheets load nothing from elsewhere.
+    - No name starts with a dot or an underscore, SHA256SUMS lists every other file with its hash, and every page
+      can be reached from index.html.
+    """
+    files = _files(site)
+    pages = {name: _read_page(site, name) for name in sorted(files) if name.endswith(".html")}
+    problems = [f"{name}: {problem}" for name, page in pages.items() for problem in _check_page(page)]
+    problems += [f"{name}: {problem}" for name, page in pages.items() for problem in _check_links(page, files, pages)]
+    return [*problems, *_check_sheets(site), *_check_names(site), *_check_manifest(site), *_check_reach(pages)]
+
+
+@dataclass(frozen=True)
+class _Page:
+    name: str
+    root: Element
+    parse_errors: tuple[str, ...]
+
+    @cached_property
+    def elements(self) -> tuple[Element, ...]:
+        return tuple(element for element in self.root.iter() if isinstance(element.tag, str))
+
+    @cached_property
+    def ids(self) -> Counter[str]:
+        return Counter(element.attrib["id"] for element in self.elements if "id" in element.attrib)
+
+    @cached_property
+    def addresses(self) -> tuple[tuple[Element, str], ...]:
+        return tuple((element, address) for element in self.elements for address in _addresses_of(element))
+
+    def file_of(self, address: str) -> str:
+        """The path in the site that a relative address leads to; it starts with `..` when it leaves the site."""
+        path = unquote(urlsplit(address).path)
+        return os.path.normpath(f"{Path(self.name).parent}/{path}") if path else self.name
+
+
+def _addresses_of(element: Element) -> Iterator[str]:
+    yield from (element.attrib[key] for key in _ADDRESSES if key in element.attrib)
+    yield from (candidate.split()[0] for candidate in element.get("srcset", "").split(",") if candidate.strip())
+
+
+def _files(site: Path) -> set[str]:
+    return {path.relative_to(site).as_posix() for path in site.rglob("*") if not path.is_dir()}
+
+
+def _read_page(site: Path, name: str) -> _Page:
+    parser = html5lib.HTMLParser(namespaceHTMLElements=False)
+    try:
+        text = (site / name).read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return _Page(name, Element("html"), ("not UTF-8",))
+    root = parser.parse(text)
+    errors = tuple(f"line {place[0]}: {PARSE_ERRORS[code] % values}" for place, code, values in parser.errors)
+    return _Page(name, root, errors)
+
+
+def _check_page(page: _Page) -> Iterator[str]:
+    for error in page.parse_errors:
+        yield f"not valid HTML: {error}"
+    for identifier, count in page.ids.items():
+        if count > 1:
+            yield f"id {identifier!r} stands {count} times"
+    for tag in ("h1", "main"):
+        count = sum(element.tag == tag for element in page.elements)
+        if count != 1:
+            yield f"{count} elements {tag}, not one"
+    for element in page.elements:
+        for check in (_check_picture, _check_inline, _check_references):
+            yield from check(element, page)
+
+
+def _check_picture(element: Element, _: _Page) -> Iterator[str]:
+    if element.tag != "img":
+        return
+    for attribute in ("src", "alt", "width", "height"):
+        if attribute not in element.attrib:
+            yield f"picture {element.get('src')!r} has no {attribute}"
+    for attribute in ("width", "height"):
+        if not re.fullmatch("[1-9][0-9]*", element.get(attribute, "1")):
+            yield f"picture {element.get('src')!r} has {attribute} {element.get(attribute)!r}"
+
+
+def _check_inline(element: Element, _: _Page) -> Iterator[str]:
+    if element.tag == "style":
+        yield "an element style"
+    if element.tag == "script" and "src" not in element.attrib:
+        yield "an inline script"
+    for attribute in element.attrib:
+        if attribute == "style":
+            yield f"an inline style on {element.tag}"
+        if attribute.startswith("on"):
+            yield f"an event handler {attribute} on {element.tag}"
+
+
+def _check_references(element: Element, page: _Page) -> Iterator[str]:
+    for attribute in _REFERENCES:
+        for identifier in element.get(attribute, "").split():
+            if identifier not in page.ids:
+                yield f"{attribute} names {identifier!r}, which no element is"
+
+
+def _check_links(page: _Page, files: set[str], pages: dict[str, _Page]) -> Iterator[str]:
+    for element, address in page.addresses:
+        kind = _kind_of(address)
+        if kind == "internal":
+            yield from _check_internal(page, address, files, pages)
+        elif not _is_allowed(element, kind):
+            yield f"{kind} address {address!r} in {element.tag}"
+
+
+def _kind_of(address: str) -> str:
+    """`internal`, `absolute`, `data`, `remote`, or another scheme's name."""
+    try:
+        parts = urlsplit(address.strip())
+    except ValueError:
+        return "malformed"
+    if parts.scheme in ("http", "https", "mailto") or parts.netloc:
+        return "remote"
+    if parts.scheme == "file" or parts.path.startswith(("/", "\\")):
+        return "absolute"
+    return parts.scheme or "internal"
+
+
+def _is_allowed(element: Element, kind: str) -> bool:
+    if kind == "data":
+        return element.tag in ("img", "link")
+    return kind == "remote" and element.tag == "a" and set(element.get("rel", "").split()) == _CAPTION_RELATION
+
+
+def _check_internal(page: _Page, address: str, files: set[str], pages: dict[str, _Page]) -> Iterator[str]:
+    target = page.file_of(address)
+    fragment = unquote(urlsplit(address).fragment)
+    if target not in files:
+        yield f"{address!r} leads to no file of the site"
+    elif fragment and (target not in pages or fragment not in pages[target].ids):
+        yield f"{address!r} leads to no id of {target}"
+
+
+def _check_sheets(site: Path) -> Iterator[str]:
+    for path in sorted(site.rglob("*.css")):
+        text = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        name = path.relative_to(site).as_posix()
+        if "@import" in text:
+            yield f"{name}: imports another style sheet"
+        for address in re.findall(r"url\(\s*['\"]?([^'\")]*)", text):
+            kind = _kind_of(address)
+            if kind not in ("data", "internal"):
+                yield f"{name}: {kind} address {address!r}"
+            elif kind == "internal" and not (path.parent / unquote(urlsplit(address).path)).is_file():
+                yield f"{name}: {address!r} leads to no file of the site"
+
+
+def _check_names(site: Path) -> Iterator[str]:
+    for path in sorted(site.rglob("*")):
+        if path.name.startswith((".", "_")):
+            yield f"{path.relative_to(site).as_posix()}: the name starts with {path.name[0]!r}"
+
+
+def _check_manifest(site: Path) -> Iterator[str]:
+    if not (site / MANIFEST).is_file():
+        yield f"{MANIFEST}: missing"
+        return
+    listed: dict[str, str] = {}
+    for line in (site / MANIFEST).read_text(encoding="utf-8").splitlines():
+        match = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
+        if not match or match[2] in listed:
+            yield f"{MANIFEST}: {'twice' if match else 'not a line of sha256sum'}: {line!r}"
+        else:
+            listed[match[2]] = match[1]
+    yield from _compare(listed, site)
+
+
+def _compare(listed: dict[str, str], site: Path) -> Iterator[str]:
+    present = _files(site) - {MANIFEST}
+    for name in sorted(present - set(listed)):
+        yield f"{MANIFEST}: does not list {name}"
+    for name, digest in sorted(listed.items()):
+        if name not in present:
+            yield f"{MANIFEST}: lists {name}, which is no file of the site"
+        elif hashlib.sha256((site / name).read_bytes()).hexdigest() != digest:
+            yield f"{MANIFEST}: {name} has another hash"
+
+
+def _check_reach(pages: dict[str, _Page]) -> Iterator[str]:
+    if "index.html" not in pages:
+        yield "index.html: missing"
+        return
+    reached, waiting = {"index.html"}, ["index.html"]
+    while waiting:
+        found = _linked_pages(pages[waiting.pop()], pages.__contains__) - reached
+        reached |= found
+        waiting += found
+    for name in sorted(set(pages) - reached):
+        yield f"{name}: no link leads here from index.html"
+
+
+def _linked_pages(page: _Page, is_page: Callable[[str], bool]) -> set[str]:
+    addresses = (address for element, address in page.addresses if element.tag == "a")
+    return {target for target in map(page.file_of, filter(_is_internal, addresses)) if is_page(target)}
+
+
+def _is_internal(address: str) -> bool:
+    return _kind_of(address) == "internal"

@@ -1,0 +1,122 @@
+"""A small network, two images and captions, and the site that a real build makes of them, built once."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch import nn
+
+import reportgen
+
+if TYPE_CHECKING:
+    from reportgen.build import Report
+
+CAPTIONS = {
+    "index.md": "# Read me\n\nStart at [[stem.conv]], then [[block.add|the sum]].[^1]\n\n[^1]: A note.\n\n"
+    "| layer | job |\n|---|---:|\n| stem | edges |\n\n[elsewhere](https://example.org/?a=1&b=2)\n",
+    "about.md": "Built for the tests.",
+    "layers/stem.conv.md": "The **first** filters.[^1]\n\n[^1]: Untrained ones.",
+    "layers/block.*.md": "Somewhere in the block.",
+    "images/disc.md": "A disc, drawn by the test.",
+    "figures/channel_grid.md": "Look for edges.[^1]\n\n[^1]: See [[block.relu]].",
+}
+
+
+class Block(nn.Module):
+    """A residual block whose activation overwrites what the addition made."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        )
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.relu(self.inner(x) + x)
+        return result
+
+
+class TinyNet(nn.Module):
+    """Eleven nodes: a stem, a residual block with a nested Sequential, and a head without maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential()
+        self.stem.add_module("conv", nn.Conv2d(3, 5, 3, stride=2, padding=1))
+        self.stem.add_module("relu", nn.ReLU(inplace=True))
+        self.block = Block(5)
+        self.pool = nn.AdaptiveAvgPool2d(2)
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(20, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.fc(self.flatten(self.pool(self.block(self.stem(x)))))
+        return result
+
+
+def _make_tiny_model() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return TinyNet().eval()
+
+
+@pytest.fixture
+def tiny_model() -> nn.Module:
+    """A fresh TinyNet, always with the same weights, in eval mode."""
+    return _make_tiny_model()
+
+
+@pytest.fixture(scope="session")
+def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """Two pictures, 40 x 30 and 32 x 32 pixels; the ids are `disc` and `red-square-…`."""
+    directory = tmp_path_factory.mktemp("images")
+    for name, size, colour in (("disc.png", (40, 30), "teal"), ("red square.png", (32, 32), "crimson")):
+        picture = Image.new("RGB", size, "white")
+        draw = ImageDraw.Draw(picture).ellipse if name == "disc.png" else ImageDraw.Draw(picture).rectangle
+        draw((8, 5, 27, 24), fill=colour)
+        picture.save(directory / name)
+    return tuple(sorted(directory.iterdir()))
+
+
+@pytest.fixture(scope="session")
+def tiny_captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a caption for every kind of place."""
+    directory = tmp_path_factory.mktemp("texts") / "captions"
+    for name, text in CAPTIONS.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text, encoding="utf-8")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def build_tiny(tiny_images: tuple[Path, ...], tiny_captions: Path) -> "Callable[..., Report]":
+    """Build the small report at a path, with further options of `reportgen.build`."""
+
+    def build(out: Path, **options: object) -> "Report":
+        given = {"captions": tiny_captions, "title": "A tiny report", "size": 32, **options}
+        return reportgen.build(_make_tiny_model(), tiny_images, out, **given)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_report(build_tiny: "Callable[..., Report]", tmp_path_factory: pytest.TempPathFactory) -> "Report":
+    """The report of TinyNet on two images, with captions. Its site is shared: read it only."""
+    return build_tiny(tmp_path_factory.mktemp("tiny") / "site")
+
+
+@pytest.fixture(scope="session")
+def tiny_site(tiny_report: "Report") -> Path:
+    """The directory of `tiny_report`, shared between tests: read it only."""
+    return tiny_report.site
+
+
+@pytest.fixture
+def site_copy(tiny_site: Path, tmp_path: Path) -> Path:
+    """A copy of `tiny_site` of the test's own, at `tmp_path / "site"`."""
+    return Path(shutil.copytree(tiny_site, tmp_path / "site"))

@@ -1,0 +1,59 @@
+"""What Pillow reads back, and what the PNG specification asks of the bytes."""
+
+import io
+import struct
+import zlib
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from reportgen.drawing.palette import palette
+from reportgen.drawing.png import encode_indexed, encode_picture
+from reportgen.errors import UsageError
+
+
+def test_pillow_reads_the_indices_back() -> None:
+    lines = np.random.default_rng(0).integers(0, 256, (37, 54), dtype=np.uint8)
+    lines[:, 0] = 0
+    picture = Image.open(io.BytesIO(encode_indexed(lines, palette("viridis"))))
+    assert picture.mode == "P"
+    assert np.array_equal(np.asarray(picture), lines[:, 1:])
+
+
+def test_the_palette_is_the_colour_map_then_gap_nan_and_infinities() -> None:
+    lines = np.concatenate([[0], np.arange(256)]).astype(np.uint8)[None, :]
+    colours = np.asarray(Image.open(io.BytesIO(encode_indexed(lines, palette("magma")))).convert("RGBA"))[0]
+    expected = np.round(np.array([mpl.colormaps["magma"](i / 251) for i in range(252)]) * 255)
+    assert np.array_equal(colours[:252], expected)
+    assert colours[252, 3] == 0
+    assert (colours[253:, 3] == 255).all()
+    assert len({tuple(colour) for colour in colours[252:]}) == 4
+
+
+def test_chunks_follow_the_specification() -> None:
+    data = encode_indexed(np.zeros((3, 5), np.uint8), palette("viridis"))
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    kinds, place = [], 8
+    while place < len(data):
+        (length,) = struct.unpack(">I", data[place : place + 4])
+        chunk, checksum = data[place + 4 : place + 8 + length], data[place + 8 + length : place + 12 + length]
+        assert struct.unpack(">I", checksum)[0] == zlib.crc32(chunk)
+        kinds.append(chunk[:4])
+        place += 12 + length
+    assert kinds == [b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"]
+
+
+def test_a_picture_is_lossless_and_bears_no_metadata() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.info["comment"] = "taken at home"
+    data = encode_picture(picture)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
+    assert b"home" not in data
+
+
+def test_an_unknown_colour_map_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"there is no colour map 'viridus'; did you mean .*viridis"):
+        palette("viridus")

@@ -1,0 +1,56 @@
+"""The channel sum against math.fsum."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from figures.figure_cases import activation
+from reportgen.figures.base import FigureOptions
+from reportgen.figures.channel_sum import ChannelSum, channel_sum
+from reportgen.numerics.scaling import parse_scale
+
+
+def test_the_sum_is_exact_to_float64() -> None:
+    maps = torch.randn(300, 4, 5, generator=torch.Generator().manual_seed(0)) * 1e4
+    found = channel_sum(maps)
+    assert found.shape == (1, 4, 5)
+    for row in range(4):
+        for column in range(5):
+            exact = math.fsum(maps[:, row, column].tolist())
+            assert found[0, row, column].item() == pytest.approx(exact, rel=1e-12, abs=1e-8)
+
+
+def test_the_picture_is_the_sum_over_its_own_range() -> None:
+    maps = torch.randn(20, 7, 6, generator=torch.Generator().manual_seed(1))
+    (figure,) = ChannelSum(FigureOptions(parse_scale("0:1"))).update(activation(maps[None]))
+    total = maps.double().numpy().sum(axis=0)
+    exact = 251 * (total - total.min()) / (total.max() - total.min())
+    assert np.all(np.abs(np.asarray(Image.open(io.BytesIO(figure.files["png"]))) - exact) <= 0.501)
+    assert figure.data["low"] == pytest.approx(total.min())
+    assert figure.data["high"] == pytest.approx(total.max())
+    assert figure.data["channels_total"] == 20
+
+
+def test_a_symmetric_scale_is_kept() -> None:
+    (figure,) = ChannelSum(FigureOptions(parse_scale("symmetric"))).update(
+        activation(torch.tensor([[[[1.0, -4.0]]]]))
+    )
+    assert (figure.data["low"], figure.data["high"]) == (-4.0, 4.0)
+
+
+def test_constant_and_non_finite_sums_are_said() -> None:
+    kind = ChannelSum(FigureOptions())
+    (flat,) = kind.update(activation(torch.ones(1, 3, 2, 2)))
+    assert "It is 3 everywhere." in flat.caption
+    assert flat.data["constant"] is True
+    maps = torch.ones(1, 3, 2, 2)
+    maps[0, 0, 0, 0] = float("nan")
+    (holed,) = kind.update(activation(maps))
+    assert "NaN is magenta" in holed.caption
+    (empty,) = kind.update(activation(torch.full((1, 3, 2, 2), float("inf"))))
+    assert "No value is finite." in empty.caption
+    assert empty.data["low"] is None

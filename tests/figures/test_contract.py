@@ -1,0 +1,113 @@
+"""What every kind of figure owes the report, whichever it is."""
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import torch
+from PIL import Image
+
+from figures.figure_cases import activation, batch, layer, vector
+from reportgen.errors import UsageError
+from reportgen.figures.base import Figure, FigureKind, FigureOptions
+from reportgen.figures.registry import figure_kinds
+from reportgen.numerics.scaling import parse_scale
+from reportgen.site.render import templates_directory
+
+NAMES = [kind.name for kind in figure_kinds(FigureOptions())]
+
+
+def make(name: str, options: FigureOptions | None = None) -> FigureKind:
+    return next(kind for kind in figure_kinds(options or FigureOptions()) if kind.name == name)
+
+
+def report(kind: FigureKind, maps: torch.Tensor) -> Iterator[Figure]:
+    """All figures of a report with one batch, one map node and one vector node."""
+    yield from kind.begin_batch(batch(maps.shape[0]))
+    for event in (activation(maps), vector(maps.flatten(1))):
+        if kind.wants(event.layer):
+            yield from kind.update(event)
+    yield from kind.end_batch()
+    yield from kind.compute()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(2, 8, 5, 5), (1, 1, 1, 1), (1, 13, 1, 9), (2, 97, 3, 2)])
+def test_every_figure_can_be_shown_and_recorded(name: str, shape: tuple[int, ...]) -> None:
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = list(report(make(name), maps))
+    assert found
+    for figure in found:
+        assert figure.kind == name
+        assert figure.alt.strip()
+        assert figure.caption.endswith(".")
+        json.dumps(dict(figure.data), allow_nan=False)
+        with Image.open(io.BytesIO(figure.files["png"])) as picture:
+            assert picture.size == (figure.width, figure.height)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 0.0, 1e38, 1e-45])
+def test_no_value_breaks_a_figure(name: str, value: float) -> None:
+    maps = torch.randn(1, 3, 4, 4)
+    maps[0, 0, 0, 0] = value
+    maps[0, 1] = value
+    for figure in report(make(name), maps):
+        json.dumps(dict(figure.data), allow_nan=False)
+        assert "nan" not in figure.caption.lower().replace("nan is", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_do_not_depend_on_the_batch_size(name: str) -> None:
+    maps = torch.randn(3, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+    together = {figure.image: figure for figure in make(name).update(activation(maps))}
+    for number in range(3):
+        (alone,) = make(name).update(activation(maps[number : number + 1])) or (None,)
+        if alone is not None:
+            whole = together[f"image{number}"]
+            assert alone.files == whole.files
+            assert alone.data == whole.data
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_activation_is_left_as_it_was(name: str) -> None:
+    maps = torch.randn(1, 8, 5, 5)
+    before = maps.clone()
+    list(report(make(name), maps))
+    assert torch.equal(maps, before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_kind_has_its_template(name: str) -> None:
+    assert (templates_directory() / "figures" / f"{name}.html.jinja").is_file()
+
+
+def test_kinds_are_fresh_and_in_page_order() -> None:
+    first, second = figure_kinds(FigureOptions()), figure_kinds(FigureOptions())
+    assert not {id(kind) for kind in first} & {id(kind) for kind in second}
+    assert [kind.order for kind in first] == sorted(kind.order for kind in first)
+
+
+def test_chosen_kinds_only() -> None:
+    assert [kind.name for kind in figure_kinds(FigureOptions(), ["channel_sum"])] == [
+        "input",
+        "channel_sum",
+        "colour_bar",
+    ]
+    with pytest.raises(UsageError, match=r"no figure kind 'channel_sums'; did you mean channel_sum"):
+        figure_kinds(FigureOptions(), ["channel_sums"])
+
+
+def test_a_diverging_map_goes_with_a_symmetric_scale() -> None:
+    assert FigureOptions().colour_map == "viridis"
+    assert FigureOptions(parse_scale("symmetric")).colour_map == "RdBu_r"
+    assert FigureOptions(parse_scale("symmetric"), cmap="gray").colour_map == "gray"
+
+
+def test_captions_name_layer_image_and_settings() -> None:
+    for name in ("channel_grid", "channel_sum"):
+        (figure,) = make(name).update(activation(torch.randn(1, 8, 5, 5), layer("layer1.0.conv1")))
+        assert "layer1.0.conv1 (Conv2d, 3 to 8 channels, 3 × 3 kernel, stride 1)" in figure.caption
+        assert "image0.png" in figure.caption
+        assert "layer1.0.conv1" in figure.alt
