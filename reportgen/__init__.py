@@ -17,7 +17,7 @@ from reportgen.options import Options, make_options
 if TYPE_CHECKING:
     from torch import nn
 
-    from reportgen.build import Report
+    from reportgen.driver import Report
     from reportgen.entities import Activation
     from reportgen.inputs.images import Item
     from reportgen.site.revision import Revision
@@ -51,7 +51,7 @@ def build(
     UsageError, InputError, OutputError; with `strict=True` also IncompleteError. Nothing is then left at `out`
     that was not there before.
     """
-    from reportgen.build import build_report
+    from reportgen.driver import build_report
 
     return build_report(model, _listed(images), Path(out), make_options(options))
 
@@ -65,7 +65,7 @@ def stream(model: "str | nn.Module", images: "Iterable[Item] | Item", **options:
 
     Raises UsageError and InputError, and IncompleteError at a node that raises.
     """
-    from reportgen.build import stream_activations
+    from reportgen.driver import stream_activations
 
     return stream_activations(model, _listed(images), make_options(options))
 

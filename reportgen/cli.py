@@ -16,7 +16,7 @@ from reportgen.errors import ReportError, UsageError
 from reportgen.options import Options, Request, make_options, read_request
 
 if TYPE_CHECKING:
-    from reportgen.build import Report
+    from reportgen.driver import Report
 
 INTERRUPTED, TERMINATED, FAILED_PARTLY, BUG = 130, 143, 5, 1
 
@@ -75,7 +75,7 @@ def _say(message: str, quiet: bool = False) -> None:
 
 def _build(given: argparse.Namespace) -> int:
     request = _request(given)
-    from reportgen.build import build_report
+    from reportgen.driver import build_report
 
     if request.model is None:
         raise UsageError("no model: give MODEL, or `model` in the --config file")

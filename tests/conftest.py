@@ -13,7 +13,7 @@ from torch import nn
 import reportgen
 
 if TYPE_CHECKING:
-    from reportgen.build import Report
+    from reportgen.driver import Report
 
 CAPTIONS = {
     "index.md": "# Read me\n\nStart at [[stem.conv]], then [[block.add|the sum]].[^1]\n\n[^1]: A note.\n\n"

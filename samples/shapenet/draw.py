@@ -62,7 +62,7 @@ KINDS: dict[str, Kind] = {
 }
 
 SAMPLE_SIZE = 256
-SAMPLES = {"red circle": 1, "star": 1, "stripes": 1, "checkerboard": 1}
+SAMPLES = {"red circle": 2, "star": 5, "stripes": 4, "checkerboard": 1}
 
 
 def draw(label: int, rng: np.random.Generator, size: int = 64) -> Image.Image:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name every PyTorch program uses
 
-EPOCHS = 12
+EPOCHS = 9
 SAVED_EPOCHS = (0, 1, 4, EPOCHS)
 PICTURES_PER_EPOCH = 4096
 BATCH_SIZE = 32

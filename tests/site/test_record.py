@@ -15,7 +15,7 @@ from reportgen.errors import InputError
 from reportgen.site.record import Record, from_json, read_record, to_json
 
 if TYPE_CHECKING:
-    from reportgen.build import Report
+    from reportgen.driver import Report
 
 CONTRACT = {
     "": "schema title model images layers figures environment options kinds problems captions generator",

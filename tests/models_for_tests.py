@@ -1,0 +1,256 @@
+"""Tiny networks that the tests walk, each with one thing to it. Their values are set by arithmetic, not drawn."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torch import fx, nn
+
+MARKER = "REPORTGEN_TEST_MARKER"
+"""Environment variable: the file that `sleep_long` makes when the forward pass has reached it."""
+
+
+@fx.wrap
+def fail(value: torch.Tensor) -> torch.Tensor:
+    raise ValueError("the valve\nis stuck")
+
+
+@fx.wrap
+def refuse_bright(value: torch.Tensor) -> torch.Tensor:
+    if float(value.amax()) > 10:
+        raise ValueError("too bright")
+    return value * 2
+
+
+@fx.wrap
+def sleep_long(value: torch.Tensor) -> torch.Tensor:
+    Path(os.environ[MARKER]).touch()
+    time.sleep(120)
+    return value
+
+
+@fx.wrap
+def count_call(value: torch.Tensor, counter: torch.Tensor) -> torch.Tensor:
+    counter.add_(1)
+    return value + 1
+
+
+def fill(module: nn.Module) -> None:
+    """Give every parameter small multiples of 1/16, so that sums of products are exact in any order."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            count = parameter.numel()
+            parameter.copy_(((torch.arange(count) * 37 % 23 - 11) / 16).reshape(parameter.shape))
+
+
+class Residual(nn.Module):
+    """3 channels of any size to 4 scores; a ReLU in place, used twice, and a sum in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 5, 3, padding=1)
+        self.bn1 = nn.BatchNorm2d(5)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(5, 5, 3, padding=1, bias=False)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(5, 4)
+        fill(self)
+        means, variances = self.bn1.running_mean, self.bn1.running_var
+        assert means is not None
+        assert variances is not None
+        means.copy_(torch.arange(5) / 8)
+        variances.copy_(torch.arange(5) / 2 + 0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        identity = self.relu(self.bn1(self.conv1(x)))
+        out = self.conv2(identity)
+        out += identity
+        out = self.relu(out)
+        scores: torch.Tensor = self.fc(torch.flatten(self.pool(out), 1))
+        return scores
+
+
+class Exact(nn.Module):
+    """Only sums and products of multiples of 1/16, so that its values are the same whatever the batch size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True))
+        self.last = nn.Conv2d(4, 3, 3, padding=1)
+        fill(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = self.last(self.stage(x))
+        out += x
+        return out.view(out.size(0), -1)
+
+
+class HalfBroken(nn.Module):
+    """`fail` raises; `conv2` and `add` read it, `conv3` does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, 1)
+        self.conv3 = nn.Conv2d(4, 4, 1)
+        fill(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv1(x)
+        broken = self.conv2(fail(x))
+        whole: torch.Tensor = broken + self.conv3(x)
+        return whole
+
+
+class RefusesBright(nn.Module):
+    """`refuse_bright` raises for an image with a value above 10, and `conv` reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.other = nn.Conv2d(3, 2, 1)
+        fill(self)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.conv(refuse_bright(x)), self.other(x)
+
+
+class ControlFlow(nn.Module):
+    """torch.fx can't trace it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return x if x.sum() > 0 else -x
+
+
+class Counting(nn.Module):
+    """A buffer counts the forward passes; dropout and batch norm differ between training and eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: torch.Tensor
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.bn = nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+        fill(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = count_call(self.bn(self.conv(x)), self.calls)
+        # A constant made here becomes an attribute of the module that torch.fx traces.
+        dropped: torch.Tensor = self.drop(x + torch.tensor([0.5]))
+        return dropped
+
+
+class _Keeping(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: object = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.kept = x
+        return x * 2
+
+
+class Remembering(nn.Module):
+    """Its forward pass sets attributes: a count, and in a submodule the value that went through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes = 0
+        self.keeping = _Keeping()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        out: torch.Tensor = self.keeping(x)
+        return out
+
+
+class Noisy(nn.Module):
+    """Draws random values in every forward pass, also in eval mode."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + torch.randn_like(x) * float(np.random.rand())
+        return x + torch.rand_like(x)
+
+
+class SharedBuffer(nn.Module):
+    """A buffer whose elements share memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale: torch.Tensor
+        self.register_buffer("scale", torch.full((1, 1, 1), 2.0).expand(3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale
+
+
+class InPlaceFirst(nn.Module):
+    """Its first operation overwrites what the network was given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mul_(2).clamp_(min=0)
+
+
+class Sleeping(nn.Module):
+    """The forward pass stands still half way, for two minutes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return sleep_long(self.conv(x)) + 1
+
+
+class Composite(nn.Module):
+    """Has a block that torchvision takes for one node unless it is opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = torchvision.ops.Conv2dNormActivation(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.block(x)
+        return out
+
+
+def residual() -> nn.Module:
+    return Residual()
+
+
+def half_broken() -> nn.Module:
+    return HalfBroken()
+
+
+def control_flow() -> nn.Module:
+    return ControlFlow()
+
+
+def sleeping() -> nn.Module:
+    return Sleeping()
+
+
+def composite() -> nn.Module:
+    return Composite()
+
+
+def one_channel() -> nn.Module:
+    """A network for gray pictures."""
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU())
+
+
+def raising() -> nn.Module:
+    raise RuntimeError("no blueprint\nin the drawer")
+
+
+def nothing() -> None:
+    """A factory that forgets to return."""

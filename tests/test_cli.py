@@ -1,0 +1,501 @@
+"""The command line: what goes in, what comes out on which stream, and with which exit code."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+import torch
+from models_for_tests import MARKER, Residual
+from PIL import Image
+
+import reportgen
+from reportgen.cli import main
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+MODELS = HERE / "models_for_tests.py"
+RESIDUAL = f"{MODELS}:residual"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, and what it wrote where."""
+
+    code: object
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.err.splitlines()
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Call the command line in this process, with the exit code that a process would have."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        code: object
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        except Exception:  # noqa: BLE001 - what Python itself does at the end of a process
+            traceback.print_exc()
+            code = 1
+        told = capsys.readouterr()
+        return Outcome(code, told.out, told.err)
+
+    before = signal.getsignal(signal.SIGTERM)
+    yield call
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished site, to be copied."""
+    site = tmp_path_factory.mktemp("finished") / "site"
+    reportgen.build(Residual(), torch.zeros(3, 4, 4), site, nodes="conv1")
+    return site
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory of a test: images good and bad, and things that stand in the way."""
+    picture = Image.linear_gradient("L").resize((24, 20)).convert("RGB")
+    picture.save(tmp_path / "photo.png")
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "other.jpg")
+    whole = (tmp_path / "photo.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "garbage.png").write_bytes(b"not a picture at all")
+    (tmp_path / "pictureless").mkdir()
+    (tmp_path / "pictureless" / "notes.txt").write_text("no pictures here")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.tex").write_text("years of work")
+    (tmp_path / "a-file").write_text("in the way")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(directory: Path) -> dict[str, bytes | str]:
+    """Return every file with its bytes, every link with its target, every directory."""
+    return {path.relative_to(directory).as_posix(): _content(path) for path in directory.rglob("*")}
+
+
+def _content(path: Path) -> bytes | str:
+    if path.is_symlink():
+        return f"link to {path.readlink()}"
+    return "directory" if path.is_dir() else path.read_bytes()
+
+
+def build(
+    *more: object, model: object = RESIDUAL, image: object = "photo.png", out: object = "site"
+) -> list[object]:
+    """Return the arguments of a small build."""
+    return ["build", model, image, *more, "--out", out, "--size", 16]
+
+
+# What is refused
+
+
+def refused(outcome: Outcome, code: int, *words: str) -> None:
+    """Check that there is one line, that it says `words`, and nothing on stdout."""
+    assert outcome.code == code, outcome.err
+    assert outcome.out == ""
+    assert len(outcome.lines) == 1, outcome.err
+    assert outcome.err.startswith("reportgen: ")
+    for word in words:
+        assert word in outcome.err
+
+
+USAGE: dict[str, tuple[list[object], tuple[str, ...]]] = {
+    "unknown option": (build("--colour", "red"), ("--colour",)),
+    "mistyped option": (build("--batchsize", "2"), ("--batchsize", "--batch-size")),
+    "unknown command": (["bild", RESIDUAL], ("bild", "build")),
+    "no command": ([], ()),
+    "no model": (["build", "--out", "site"], ("MODEL",)),
+    "no output": (["build", RESIDUAL, "photo.png"], ("--out",)),
+    "figure kind": (build("--figures", "channel_grd"), ("'channel_grd'", "did you mean channel_grid")),
+    "one of two figure kinds": (build("--figures", "channel_sum,sums"), ("'sums'", "channel_sum")),
+    "scale": (build("--scale", "log"), ("'log'", "channel, layer, symmetric", "LO:HI")),
+    "scale upside down": (build("--scale", "2:1"), ("'2:1'",)),
+    "scale not a number": (build("--scale", "nan:1"), ("'nan:1'",)),
+    "cmap": (build("--cmap", "virids"), ("'virids'", "viridis")),
+    "size": (["build", RESIDUAL, "photo.png", "--out", "site", "--size", "big"], ("size", "big", "pixels")),
+    "batch size nought": (build("--batch-size", 0), ("batch", "1 or more")),
+    "batch size in words": (build("--batch-size", "two"), ("batch-size", "two")),
+    "max channels": (build("--max-channels=-1"), ("max", "0 or more")),
+    "mean of two": (build("--mean", "0.5,0.5"), ("mean", "3 numbers")),
+    "mean in words": (build("--mean", "half"), ("mean", "half")),
+    "std nought": (build("--std", "0"), ("std", "above 0")),
+    "absent config": (build("--config", "absent.toml"), ("absent.toml",)),
+    "absent captions": (build("--captions", "absent"), ("captions", "absent")),
+    "all excluded": (build("--nodes", "conv1", "--exclude", "conv*"), ("--exclude",)),
+    "nodes of no model": (["nodes"], ("MODEL",)),
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_a_mistake_in_the_command_line_is_one_line_and_code_2(run: Run, place: Path, case: str) -> None:
+    arguments, words = USAGE[case]
+    before = contents(place)
+    refused(run(*arguments), 2, *words)
+    assert contents(place) == before
+
+
+@pytest.mark.parametrize("option", ["--nodes", "--exclude"])
+def test_a_pattern_that_matches_nothing_names_the_three_nearest(run: Run, place: Path, option: str) -> None:
+    before = contents(place)
+    outcome = run(*build(option, "conv11"))
+    refused(outcome, 2, "'conv11'")
+    told = re.search(r"did you mean (.+?)\?", outcome.err)
+    assert told
+    names = re.split(r", | or ", told[1])
+    assert len(names) == 3
+    assert names[0] == "conv1"
+    assert set(names) <= {"x", "conv1", "bn1", "relu", "conv2", "iadd", "relu_1", "pool", "flatten", "fc"}
+    assert contents(place) == before
+
+
+def test_an_unknown_key_in_the_configuration_names_file_and_nearest(run: Run, place: Path) -> None:
+    (place / "mine.toml").write_text("max-chanels = 3")
+    refused(run(*build("--config", "mine.toml")), 2, "mine.toml", "'max-chanels'", "max_channels")
+
+
+INPUT: dict[str, tuple[list[object], tuple[str, ...]]] = {
+    "no images": (["build", RESIDUAL, "--out", "site"], ("no images",)),
+    "missing image": (build(image="phota.png"), ("phota.png", "photo.png")),
+    "undecodable image": (build(image="garbage.png"), ("garbage.png",)),
+    "image cut short": (build(image="cut.png"), ("cut.png",)),
+    "directory without images": (build(image="pictureless"), ("pictureless", "no images")),
+    "glob of nothing": (build(image="*.webp"), ("*.webp",)),
+    "unknown model": (build(model="resnet81"), ("resnet81", "did you mean", "resnet18")),
+    "unknown torchvision weights": (build(model="resnet18@BEST"), ("BEST", "IMAGENET1K_V1")),
+    "model file": (build(model="absent.py:make"), ("absent.py",)),
+    "factory name": (build(model=f"{MODELS}:residul"), ("residul", "residual")),
+    "factory raises": (build(model=f"{MODELS}:raising"), ("RuntimeError", "no blueprint in the drawer")),
+    "factory returns nothing": (build(model=f"{MODELS}:nothing"), ("NoneType", "nn.Module")),
+    "untraceable": (build(model=f"{MODELS}:control_flow"), ("ControlFlow", "torch.fx")),
+    "absent weights": (build("--weights", "absent.safetensors"), ("absent.safetensors",)),
+    "nodes of unknown model": (["nodes", "resnet81"], ("resnet18",)),
+    "nodes of raising factory": (["nodes", f"{MODELS}:raising"], ("RuntimeError",)),
+    "nodes of untraceable": (["nodes", f"{MODELS}:control_flow"], ("torch.fx",)),
+    "render of no report": (["render", "foreign"], ("foreign", "report.json")),
+}
+
+
+@pytest.mark.parametrize("case", INPUT)
+def test_a_refused_input_is_one_line_and_code_3(run: Run, place: Path, case: str) -> None:
+    arguments, words = INPUT[case]
+    before = contents(place)
+    refused(run(*arguments), 3, *words)
+    assert contents(place) == before
+
+
+def test_weights_that_do_not_fit_are_refused_with_every_key(run: Run, place: Path) -> None:
+    state = Residual().state_dict()
+    state["stem.weight"] = state.pop("conv1.weight")
+    del state["bn1.bias"]
+    state["fc.weight"] = torch.zeros(7, 5)
+    torch.save(state, place / "wrong.pt")
+    before = contents(place)
+    outcome = run(*build("--weights", "wrong.pt"))
+    refused(outcome, 3, "wrong.pt", "conv1.weight", "bn1.bias", "stem.weight", "fc.weight", "[7, 5]", "[4, 5]")
+    assert contents(place) == before
+
+
+@pytest.mark.parametrize(
+    ("out", "force", "words"),
+    [
+        ("foreign", False, ("not made by reportgen",)),
+        ("foreign", True, ("not made by reportgen",)),
+        ("old", False, ("--force",)),
+        ("grown", True, ("mine.txt",)),
+        ("a-file", False, ("not a directory",)),
+        ("a-file", True, ("not a directory",)),
+        ("dangling", True, ("not a directory",)),
+        ("a-file/site", False, ("can't be written",)),
+        ("a-file/deep/site", False, ("can't be written",)),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_one_line_and_code_4(
+    run: Run, place: Path, finished: Path, out: str, force: bool, words: tuple[str, ...]
+) -> None:
+    shutil.copytree(finished, place / "old")
+    shutil.copytree(finished, place / "grown")
+    (place / "grown" / "mine.txt").write_text("kept here by hand")
+    before = contents(place)
+    outcome = run(*build(*(["--force"] if force else []), out=out))
+    refused(outcome, 4, out, *words)
+    assert contents(place) == before
+
+
+def test_directories_made_for_a_site_that_fails_are_taken_away(run: Run, place: Path) -> None:
+    before = contents(place)
+    refused(run(*build(model=f"{MODELS}:raising", out="new/deep/site")), 3)
+    assert contents(place) == before
+
+
+def test_a_failure_leaves_the_report_that_was_there(run: Run, place: Path, finished: Path) -> None:
+    shutil.copytree(finished, place / "site")
+    before = contents(place)
+    refused(run(*build("--force", image="cut.png")), 3, "cut.png")
+    assert contents(place) == before
+
+
+def test_a_failed_node_is_code_5_and_the_rest_is_there(run: Run, place: Path) -> None:
+    outcome = run(*build(model=f"{MODELS}:half_broken"))
+    assert outcome.code == 5
+    assert sum(line.startswith("reportgen: failed: ") for line in outcome.lines) == 3
+    assert "the valve is stuck" in outcome.err
+    assert outcome.lines[-1] == outcome.out.strip() == (place / "site" / "index.html").as_uri()
+    assert "Traceback" not in outcome.err
+
+
+def test_strict_is_code_5_and_no_site(run: Run, place: Path) -> None:
+    before = contents(place)
+    refused(run(*build("--strict", model=f"{MODELS}:half_broken")), 5, "the valve is stuck", "--strict")
+    assert contents(place) == before
+
+
+def test_strict_leaves_the_report_that_was_there(run: Run, place: Path, finished: Path) -> None:
+    shutil.copytree(finished, place / "site")
+    before = contents(place)
+    refused(run(*build("--strict", "--force", model=f"{MODELS}:half_broken")), 5)
+    assert contents(place) == before
+
+
+def test_strict_is_content_where_nothing_fails(run: Run, place: Path) -> None:
+    assert run(*build("--strict")).code == 0
+
+
+# Bugs
+
+
+def _broken(*_: object, **__: object) -> None:
+    raise RuntimeError("an index\nof ours")
+
+
+def test_a_bug_is_one_line_and_code_1(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reportgen, "render", _broken)
+    refused(run("render", "site"), 1, "RuntimeError", "an index of ours", "--debug")
+
+
+def test_debug_shows_the_traceback_of_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reportgen, "render", _broken)
+    outcome = run("render", "site", "--debug")
+    assert outcome.code == 1
+    assert "Traceback" in outcome.err
+    assert "_broken" in outcome.err
+
+
+def test_debug_shows_the_traceback_of_an_error_and_keeps_its_code(run: Run, place: Path) -> None:
+    outcome = run(*build("--debug", model=f"{MODELS}:raising"))
+    assert outcome.code == 3
+    assert "Traceback" in outcome.err
+    assert "models_for_tests.py" in outcome.err
+
+
+# What succeeds
+
+
+def test_a_build_says_what_it_made_and_where(run: Run, place: Path) -> None:
+    outcome = run(*build(image="photo.png"))
+    assert outcome.code == 0
+    address = (place / "site" / "index.html").as_uri()
+    assert outcome.out == f"{address}\n"
+    assert outcome.lines[-1] == address
+    assert len(outcome.lines) == 2
+    assert re.search(r"\b8 of 10 nodes drawn for 1 image\b", outcome.lines[0])
+    assert re.search(r"[\d.]+ MB in [\d.]+ s$", outcome.lines[0])
+
+
+def test_the_address_leads_to_the_site_whatever_its_name(run: Run, place: Path) -> None:
+    outcome = run(*build(out="mein Bericht #1 %"))
+    path = Path(unquote(urlparse(outcome.out.strip()).path))
+    assert path == place / "mein Bericht #1 %" / "index.html"
+    assert path.is_file()
+
+
+def test_quiet_is_silent_on_stderr(run: Run, place: Path) -> None:
+    outcome = run(*build("--quiet"))
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_quiet_still_says_what_was_refused(run: Run, place: Path) -> None:
+    refused(run(*build("--quiet", image="absent.png")), 3, "absent.png")
+
+
+def test_quiet_still_says_what_failed(run: Run, place: Path) -> None:
+    outcome = run(*build("--quiet", model=f"{MODELS}:half_broken"))
+    assert outcome.code == 5
+    assert "the valve is stuck" in outcome.err
+
+
+def test_on_a_terminal_the_address_is_not_said_twice(
+    run: Run, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    outcome = run(*build())
+    assert outcome.out == ""
+    assert outcome.lines[-1] == (place / "site" / "index.html").as_uri()
+
+
+def test_images_may_follow_options(run: Run, place: Path) -> None:
+    outcome = run("build", RESIDUAL, "--size", "16", "photo.png", "--out", "site", "--nodes", "conv1", "other.jpg")
+    assert outcome.code == 0, outcome.err
+    assert sorted(path.stem for path in (place / "site" / "images").iterdir()) == ["other", "photo"]
+
+
+def test_an_unknown_option_among_images_is_still_refused(run: Run, place: Path) -> None:
+    refused(
+        run("build", RESIDUAL, "--size", "16", "photo.png", "--fource", "other.jpg", "--out", "site"), 2, "--fource"
+    )
+
+
+def test_force_replaces_a_report(run: Run, place: Path, finished: Path) -> None:
+    shutil.copytree(finished, place / "site")
+    assert run(*build("--force", "--title", "Second")).code == 0
+    assert "Second" in (place / "site" / "index.html").read_text()
+    assert {path.name for path in place.iterdir()} - {"site"} == {
+        name for name in contents(place) if "/" not in name
+    } - {"site"}
+    assert not [path for path in place.iterdir() if path.name.startswith(".")]
+
+
+def test_an_empty_directory_may_be_filled(run: Run, place: Path) -> None:
+    (place / "site").mkdir()
+    assert run(*build()).code == 0
+    assert (place / "site" / "index.html").is_file()
+
+
+def test_hidden_neighbours_of_the_site_survive(run: Run, place: Path) -> None:
+    for name in (".site", ".site.old", ".site.tmp"):
+        (place / name).mkdir()
+        (place / name / "precious").write_text("not reportgen's")
+    before = contents(place)
+    assert run(*build()).code == 0
+    assert run(*build("--force")).code == 0
+    assert {name: value for name, value in contents(place).items() if name.partition("/")[0] != "site"} == before
+
+
+def test_a_configuration_builds_from_another_directory(run: Run, place: Path) -> None:
+    project = place / "project [1]"
+    (project / "pictures").mkdir(parents=True)
+    shutil.copy(place / "photo.png", project / "pictures" / "photo.png")
+    shutil.copy(MODELS, project / "network.py")
+    torch.save(Residual().state_dict(), project / "weights.pt")
+    (project / "texts").mkdir()
+    (project / "texts" / "index.md").write_text("A remark of mine.")
+    (project / "report.toml").write_text(
+        'model = "network.py:residual"\nimages = ["pictures/*.png"]\nout = "site"\nweights = "weights.pt"\n'
+        'captions = "texts"\nsize = 16\nnodes = ["conv1"]\n'
+    )
+    outcome = run("build", "--config", "project [1]/report.toml")
+    assert outcome.code == 0, outcome.err
+    assert "A remark of mine." in (project / "site" / "index.html").read_text()
+
+
+def test_paths_on_the_command_line_start_where_the_user_is(run: Run, place: Path) -> None:
+    (place / "project").mkdir()
+    shutil.copy(MODELS, place / "project" / "network.py")
+    torch.save(Residual().state_dict(), place / "weights.pt")
+    (place / "project" / "report.toml").write_text(
+        'model = "network.py:residual"\nsize = 16\nimages = ["../photo.png"]'
+    )
+    outcome = run("build", "--config", "project/report.toml", "--weights", "weights.pt", "--out", "site")
+    assert outcome.code == 0, outcome.err
+    assert (place / "site" / "report.json").is_file()
+
+
+def test_one_channel_models_take_photographs(run: Run, place: Path) -> None:
+    assert run(*build(model=f"{MODELS}:one_channel")).code == 0
+
+
+def test_render_rewrites_the_pages(run: Run, place: Path, finished: Path) -> None:
+    shutil.copytree(finished, place / "site")
+    (place / "texts").mkdir()
+    (place / "texts" / "index.md").write_text("Seen afterwards.")
+    outcome = run("render", "site", "--captions", "texts", "--title", "Renamed")
+    assert outcome.code == 0
+    assert outcome.lines[-1] == (place / "site" / "index.html").as_uri()
+    page = (place / "site" / "index.html").read_text()
+    assert "Seen afterwards." in page
+    assert "Renamed" in page
+
+
+def test_help_and_version(run: Run) -> None:
+    told = run("--help")
+    assert (told.code, told.err) == (0, "")
+    assert "exit codes" in told.out
+    assert run("--version").out == f"reportgen {reportgen.__version__}\n"
+
+
+# As a process of its own
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "7"}
+
+
+def start(*arguments: object, cwd: Path, stdout: int = subprocess.PIPE, **more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "reportgen", *map(str, arguments)]
+    environment = {**ENVIRONMENT, **more}
+    return subprocess.Popen(command, cwd=cwd, env=environment, text=True, stdout=stdout, stderr=subprocess.PIPE)
+
+
+def test_a_process_separates_its_streams_and_makes_the_same_bytes(run: Run, place: Path) -> None:
+    process = start(*build("other.jpg", out="there"), cwd=place)
+    out, err = process.communicate(timeout=120)
+    address = (place / "there" / "index.html").as_uri()
+    assert process.returncode == 0
+    assert out == f"{address}\n"
+    assert err.splitlines()[-1] == address
+    assert len(err.splitlines()) == 2
+    run(*build("other.jpg", out="here"))
+    assert contents(place / "here") == contents(place / "there")
+
+
+def test_a_reader_that_goes_away_is_no_error(place: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start("nodes", RESIDUAL, "--json", cwd=place, stdout=writing)
+    os.close(writing)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_build_leaves_everything_as_it_was(
+    place: Path, finished: Path, number: signal.Signals, code: int
+) -> None:
+    shutil.copytree(finished, place / "site")
+    marker = place / "pictureless" / "reached"
+    before = contents(place)
+    process = start(*build("--force", model=f"{MODELS}:sleeping"), cwd=place, **{MARKER: str(marker)})
+    deadline = time.monotonic() + 100
+    while not marker.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(list(place.glob(".site*"))) == 1, "the draft should lie beside the target"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert out == ""
+    assert re.fullmatch(r"reportgen: [^\n]+\n", err)
+    marker.unlink()
+    assert contents(place) == before

@@ -1,0 +1,102 @@
+"""Slugs, unique ids and suggestions."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportgen.names import did_you_mean, make_unique, nearest, slugify
+
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
+AWKWARD = [
+    "CON",
+    "con.x",
+    "lpt1.weight",
+    "_private",
+    ".hidden",
+    "a.",
+    "a..b",
+    "..",
+    "-",
+    "x" * 300,
+    "naïve",
+    "a/b",
+    "",
+]
+# Letters whose upper and lower cases meet in odd ways, and what file systems and addresses treat specially.
+NAMES = st.text(st.sampled_from("abAB01._-/\\ äßſKİ%#?:*\x00\n"), max_size=12) | st.text(max_size=120)
+
+
+@pytest.mark.parametrize("name", ["layer1.0.conv1", "x", "features.12", "relu_1", "conv-2"])
+def test_slugify_keeps_plain_names(name: str) -> None:
+    assert slugify(name) == name
+
+
+@given(NAMES)
+def test_slugify_gives_safe_file_names(name: str) -> None:
+    slug = slugify(name)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", slug)
+    assert slug.split(".")[0] not in DEVICES
+    assert not slug.endswith(".")
+    assert ".." not in slug
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_slugify_of_awkward_names_is_safe_and_stable(name: str) -> None:
+    slug = slugify(name)
+    assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,99}", slug)
+    assert slug.split(".")[0] not in DEVICES
+    assert slug != name
+    assert slugify(name) == slug
+
+
+@given(st.lists(NAMES, unique=True, max_size=8))
+def test_slugify_is_injective(names: list[str]) -> None:
+    assert len({slugify(name).casefold() for name in names}) == len(names)
+
+
+@given(NAMES)
+def test_slugify_never_meets_its_own_slugs(name: str) -> None:
+    slug = slugify(name)
+    assert slug == name or slugify(slug) != slug
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("Conv", "conv"), ("a b", "a_b"), ("straße", "strasse"), ("a/b", "a.b")]
+)
+def test_slugify_tells_similar_names_apart(first: str, second: str) -> None:
+    assert slugify(first).casefold() != slugify(second).casefold()
+
+
+def test_make_unique_numbers_repeats() -> None:
+    assert make_unique(["a", "b", "A", "a", "a-2"]) == ["a", "b", "A-2", "a-3", "a-2-2"]
+
+
+@given(st.lists(st.sampled_from(["a", "A", "a-2", "a-3", "b", "ß", "ss"]), max_size=12))
+def test_make_unique_gives_distinct_names_under_case_folding(names: list[str]) -> None:
+    unique = make_unique(names)
+    assert len({name.casefold() for name in unique}) == len(names)
+    assert all(made.startswith(name) for made, name in zip(unique, names, strict=True))
+
+
+def test_nearest_gives_the_best_first() -> None:
+    assert nearest("resnet81", ["vgg16", "resnet18", "resnet152", "alexnet"])[0] == "resnet18"
+
+
+def test_nearest_gives_at_most_three() -> None:
+    assert len(nearest("conv", [f"conv{number}" for number in range(9)])) == 3
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        (["conv1"], "did you mean conv1?"),
+        (["conv1", "conv2x"], "did you mean conv1 or conv2x?"),
+        (["conv1", "conv2x", "conv3xx"], "did you mean conv1, conv2x or conv3xx?"),
+        (["zzzz"], ""),
+        ([], ""),
+    ],
+)
+def test_did_you_mean(known: list[str], told: str) -> None:
+    assert did_you_mean("conv1", known) == told

@@ -1,0 +1,200 @@
+"""Options: from keyword arguments and TOML, checked, with the nearest names where one is wrong."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reportgen.errors import UsageError
+from reportgen.options import Options, Request, make_options, read_request
+
+EVERY_KEY: dict[str, tuple[str, Any]] = {
+    "nodes": ('["conv1", "layer*"]', {"conv1": "", "layer*": ""}),
+    "exclude": ('["fc"]', ("fc",)),
+    "deep": ("true", True),
+    "figures": ('["channel_sum", "channel_grid"]', ("channel_sum", "channel_grid")),
+    "title": ('"Übersicht"', "Übersicht"),
+    "scale": ('"symmetric"', "symmetric"),
+    "cmap": ('"magma"', "magma"),
+    "max_channels": ("64", 64),
+    "size": ("[96, 128]", (96, 128)),
+    "mean": ("[0.5, 0.25, 0.125]", (0.5, 0.25, 0.125)),
+    "std": ("[1, 2, 4]", (1.0, 2.0, 4.0)),
+    "batch_size": ("8", 8),
+    "strict": ("true", True),
+    "force": ("true", True),
+    "quiet": ("true", True),
+}
+PATH_KEYS = {"captions", "weights"}
+
+
+def write(directory: Path, text: str) -> Path:
+    file = directory / "report.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def read(directory: Path, text: str, **changes: Any) -> Request:
+    return read_request(write(directory, text), changes)
+
+
+def test_the_table_of_keys_is_whole() -> None:
+    assert set(EVERY_KEY) | PATH_KEYS == {field.name for field in dataclasses.fields(Options)}
+
+
+@pytest.mark.parametrize("key", EVERY_KEY)
+def test_toml_sets_the_option_of_the_same_name(tmp_path: Path, key: str) -> None:
+    text, value = EVERY_KEY[key]
+    options = read(tmp_path, f"{key} = {text}\n").options
+    assert getattr(options, key) == value
+    assert options == dataclasses.replace(Options(), **{key: value})
+
+
+@pytest.mark.parametrize("key", [key for key in EVERY_KEY if "_" in key])
+def test_toml_keys_may_have_hyphens(tmp_path: Path, key: str) -> None:
+    text, value = EVERY_KEY[key]
+    assert getattr(read(tmp_path, f"{key.replace('_', '-')} = {text}\n").options, key) == value
+
+
+def test_an_empty_file_asks_for_nothing(tmp_path: Path) -> None:
+    assert read(tmp_path, "").options == Options()
+
+
+def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    text = 'model = "net.py:make"\nimages = ["a.png", "pics/*.jpg"]\nout = "site"\ncaptions = "texts"\nweights = "w.pt"'
+    request = read(tmp_path / "conf", text)
+    base = tmp_path / "conf"
+    assert request.model == "net.py:make"
+    assert request.directory == base
+    assert request.images == (str(base / "a.png"), str(base / "pics/*.jpg"))
+    assert request.out == base / "site"
+    assert request.options.captions == base / "texts"
+    assert request.options.weights == str(base / "w.pt")
+
+
+def test_absolute_paths_in_the_file_stay(tmp_path: Path) -> None:
+    request = read(tmp_path, 'images = ["/pics/a.png"]\nout = "/site"\nweights = "/w.pt"')
+    assert (request.images, request.out, request.options.weights) == (("/pics/a.png",), Path("/site"), "/w.pt")
+
+
+@pytest.mark.parametrize("word", ["default", "none"])
+def test_words_for_weights_are_no_paths(tmp_path: Path, word: str) -> None:
+    assert read(tmp_path, f'weights = "{word}"').options.weights == word
+
+
+def test_the_command_line_wins(tmp_path: Path) -> None:
+    text = 'scale = "layer"\nnodes = ["a"]\nbatch-size = 4\ntitle = "kept"\ndeep = false'
+    options = read(tmp_path, text, scale="symmetric", nodes=["b"], batch_size=2, deep=True).options
+    assert (options.scale, options.nodes, options.batch_size, options.deep) == ("symmetric", {"b": ""}, 2, True)
+    assert options.title == "kept"
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [("max-chanels", "max_channels"), ("imges", "images"), ("modle", "model"), ("batchsize", "batch_size")],
+)
+def test_an_unknown_key_names_the_file_and_the_nearest(tmp_path: Path, key: str, nearest: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, f"{key} = 1")
+    message = str(caught.value)
+    assert "report.toml" in message
+    assert f"'{key}'" in message
+    assert nearest in message.split("did you mean")[1].replace("-", "_")
+
+
+def test_nodes_as_a_table_give_titles(tmp_path: Path) -> None:
+    nodes = read(tmp_path, '[nodes]\nlayer3 = "third stage"\n"layer1.0.*" = ""\n').options.nodes
+    assert dict(nodes) == {"layer3": "third stage", "layer1.0.*": ""}
+    assert list(nodes) == ["layer3", "layer1.0.*"]
+
+
+def test_nodes_as_an_inline_table(tmp_path: Path) -> None:
+    assert read(tmp_path, 'nodes = {layer3 = "third stage"}').options.nodes == {"layer3": "third stage"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "images = [1]",
+        'images = "a.png"',
+        "model = 1",
+        'out = ["site"]',
+        "nodes = 3",
+        "nodes = [3]",
+        'nodes = {layer1.relu = "a node whose name was not quoted"}',
+        'exclude = ["a", 1]',
+        "deep = 1",
+        'deep = "yes"',
+        'batch_size = "2"',
+        "batch_size = 0",
+        "batch_size = true",
+        "max_channels = -1",
+        "max_channels = 1.5",
+        "size = 0",
+        "size = [1, 2, 3]",
+        'size = "big"',
+        "size = true",
+        "size = 22.5",
+        'mean = "a,b,c"',
+        "mean = [true]",
+        "scale = 1",
+        "title = []",
+        "captions = 1",
+        "weights = false",
+        "figures = 5",
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, text)
+    message = str(caught.value)
+    assert message.startswith("report.toml: ")
+    assert text.partition(" ")[0] in message
+    assert "invalid literal" not in message
+    assert "could not convert" not in message
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.toml"):
+        read_request(tmp_path / "absent.toml", {})
+
+
+@pytest.mark.parametrize("data", [b"title = ", b"title = '\xff'"], ids=["syntax", "encoding"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "report.toml").write_bytes(data)
+    with pytest.raises(UsageError, match=r"report\.toml: not valid TOML"):
+        read_request(tmp_path / "report.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [("224", (224, 224)), ("96x128", (96, 128)), ("96X128", (96, 128)), (32, (32, 32)), ([8, 9], (8, 9))],
+)
+def test_sizes_are_a_side_or_height_by_width(given: Any, size: tuple[int, int]) -> None:
+    assert make_options({"size": given}).size == size
+
+
+@pytest.mark.parametrize("given", ["0.5,0.25,1", "0.5 0.25 1", "0.5, 0.25, 1", [0.5, 0.25, 1]])
+def test_numbers_come_as_text_or_list(given: Any) -> None:
+    assert make_options({"mean": given}).mean == (0.5, 0.25, 1.0)
+
+
+def test_figures_may_be_one_text_with_commas() -> None:
+    assert make_options({"figures": "channel_sum, channel_grid,"}).figures == ("channel_sum", "channel_grid")
+
+
+@pytest.mark.parametrize("nodes", ["conv1", ["conv1"], ("conv1",), {"conv1": ""}])
+def test_nodes_may_be_one_or_many(nodes: Any) -> None:
+    assert make_options({"nodes": nodes}).nodes == {"conv1": ""}
+
+
+def test_an_unknown_keyword_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"'scal'.*scale"):
+        make_options({"scal": "layer"})
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Options().title = "x"  # type: ignore[misc]  # that is the point
