@@ -12,17 +12,22 @@ from typing import Any
 from torch import nn
 
 import reportgen
-from reportgen.entities import Activation, Batch, Failure
+from reportgen.drawing.palette import palette
+from reportgen.entities import Activation, Batch, Failure, Layer
 from reportgen.errors import IncompleteError
-from reportgen.figures.base import FigureKind, FigureOptions
-from reportgen.figures.registry import figure_kinds
+from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
+from reportgen.figures.layer_cka import images_are_examples
+from reportgen.figures.registry import check_kinds, figure_kinds
 from reportgen.inputs.batches import batches
 from reportgen.inputs.images import ImageSource, Item, find_images
 from reportgen.inputs.models import Model, load_model
 from reportgen.ledger import Ledger, kind_entries
 from reportgen.measuring import measure
+from reportgen.names import slugify
 from reportgen.network.capture import stream
 from reportgen.network.graph import (
+    Network,
+    Selection,
     buffers_kept,
     count_parameters,
     device_and_dtype,
@@ -32,6 +37,7 @@ from reportgen.network.graph import (
     untouched,
 )
 from reportgen.numerics.scaling import parse_scale
+from reportgen.numerics.similarity import MIN_EXAMPLES
 from reportgen.options import Options
 from reportgen.progress import Progress
 from reportgen.site.captions import read_captions
@@ -73,24 +79,22 @@ def build_report(
     then as it was, and so is a module that was passed in.
     """
     started = time.perf_counter()
-    kinds = figure_kinds(_figure_options(options), options.figures)
+    figure_options = _check_early(options)
     captions = read_captions(options.captions).texts if options.captions else {}
     sources = find_images(items)
+    further = find_images([options.statistics]) if options.statistics else ()
     with SiteWriter(out, force=options.force) as writer:
         model = _load(spec, options, directory)
         with untouched(model.module):
             network = trace(model.module, deep=options.deep)
             selection = select(network.layers, options.nodes, options.exclude)
+            subject = _subject(network, selection, model, len(sources), len(further))
+            kinds = figure_kinds(figure_options, subject, options.figures)
             ledger = Ledger(network, selection)
-            slugs = {layer.name: layer.slug for layer in network.layers}
-            with Progress(len(sources), len(selection.names), quiet=options.quiet) as progress:
-                waiting = _batches(model, sources, options)
-                for figure in measure(network, selection, waiting, kinds, ledger, progress):
-                    stem = figure_stem(
-                        figure.kind, figure.image, slugs.get(figure.layer or ""), figure.data.get("view", "")
-                    )
-                    files = writer.write_figure(stem, figure.files)
-                    ledger.add_figure(figure, files)
+            waiting = _batches(model, sources, further, options)
+            with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
+                for product in measure(network, selection, waiting, kinds, ledger, progress):
+                    _keep(product, writer, ledger)
         record = _record(model, ledger, kinds, captions, options)
         _check_complete(record, options)
         rendered = render(record)
@@ -101,6 +105,15 @@ def build_report(
     return Report(writer.target, record, tuple(rendered.warnings), writer.files, writer.bytes_written, seconds)
 
 
+def _keep(product: Product, writer: SiteWriter, ledger: Ledger) -> None:
+    if isinstance(product, DataFile):
+        writer.write(f"data/{product.name}", product.content)
+        return
+    view = slugify(product.data["view"]) if product.data.get("view") else ""
+    stem = figure_stem(product.kind, product.image, ledger.slug(product.layer), view)
+    ledger.add_figure(product, writer.write_figure(stem, product.files))
+
+
 def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> Iterator[Activation]:
     """Yield what each selected node computes for `items`; see `reportgen.stream`."""
     sources = find_images(items)
@@ -109,7 +122,7 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
     with buffers_kept(model.module), evaluating(model.module):
         network = trace(model.module, deep=options.deep)
         selection = select(network.layers, options.nodes, options.exclude)
-        for event in stream(network, _batches(model, sources, options), selection.names):
+        for event in stream(network, _batches(model, sources, (), options), selection.names):
             if isinstance(event, Failure):
                 raise IncompleteError(f"{event.layer.name}: {event.reason}")
             yield event
@@ -126,14 +139,55 @@ def _load(spec: Spec, options: Options, directory: Path | None) -> Model:
     )
 
 
-def _batches(model: Model, sources: Sequence[ImageSource], options: Options) -> Iterator[Batch]:
+def _batches(
+    model: Model, sources: Sequence[ImageSource], further: Sequence[ImageSource], options: Options
+) -> Iterator[Batch]:
+    """The images that are drawn, then those that only feed the statistics."""
     device, dtype = device_and_dtype(model.module)
-    normalised = options.mean is not None
-    return batches(sources, model.preprocess, options.batch_size, device, dtype, tensors_normalised=normalised)
+    for part, drawn in ((sources, True), (further, False)):
+        yield from batches(
+            part,
+            model.preprocess,
+            _batch_size(len(sources) + len(further), options),
+            device,
+            dtype,
+            tensors_normalised=options.mean is not None,
+            drawn=drawn,
+        )
 
 
-def _figure_options(options: Options) -> FigureOptions:
-    return FigureOptions(parse_scale(options.scale), options.cmap, options.max_channels)
+def _batch_size(images: int, options: Options) -> int:
+    """The batch size as given, else one; enough for debiased CKA where images are its examples."""
+    if images_are_examples(options.cka_examples, images):
+        return max(options.batch_size or 16, MIN_EXAMPLES)
+    return options.batch_size or 1
+
+
+def _check_early(options: Options) -> FigureOptions:
+    """Refuse what no model could make right, before one is loaded."""
+    check_kinds(options.figures)
+    palette(options.cmap or "viridis")
+    return FigureOptions(
+        scale=parse_scale(options.scale),
+        cmap=options.cmap,
+        max_channels=options.max_channels,
+        hypercolumns=options.hypercolumns,
+        balance=options.balance,
+        cka=options.cka,
+        cka_examples=options.cka_examples,
+        channel_similarity=options.channel_similarity,
+        overview=options.overview,
+        max_filters=options.max_filters,
+        arrays=options.arrays,
+    )
+
+
+def _subject(network: Network, selection: Selection, model: Model, images: int, statistics: int) -> Subject:
+    def module_of(layer: Layer) -> nn.Module | None:
+        return network.root.get_submodule(layer.target) if layer.op == "call_module" else None
+
+    layers = tuple(layer for layer in network.layers if layer.name in selection.names)
+    return Subject(layers, network.outputs, module_of, model.categories, images, statistics)
 
 
 def _record(
@@ -187,6 +241,6 @@ def _environment() -> dict[str, str]:
 def _recorded(options: Options) -> dict[str, Any]:
     """The options as the record holds them: JSON values, of paths only the last part."""
     values = dataclasses.asdict(options)
-    for path in ("captions", "weights"):
+    for path in ("captions", "weights", "statistics"):
         values[path] = Path(values[path]).name if values[path] else None
     return {name: value for name, value in values.items() if name not in ("force", "quiet")}

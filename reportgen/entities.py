@@ -37,10 +37,14 @@ class InputImage:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and the tensor (N, C, H, W) that the network is run on; row i belongs to image i."""
+    """Images and the tensor (N, C, H, W) that the network is run on; row i belongs to image i.
+
+    The images of a batch that is not `drawn` feed statistics only.
+    """
 
     images: tuple[InputImage, ...]
     tensor: torch.Tensor
+    drawn: bool = True
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class Ledger:
         self._network = network
         self._selection = selection
         self._fates = {name: _Fate() for name in selection.names}
+        self._slugs = {layer.name: layer.slug for layer in network.layers}
         self._images: list[ImageEntry] = []
         self._figures: list[FigureEntry] = []
         self._problems: list[str] = []
@@ -83,8 +84,13 @@ class Ledger:
                 figure.alt,
                 figure.caption,
                 figure.data,
+                [f"data/{name}" for name in figure.downloads],
             )
         )
+
+    def slug(self, layer: str | None) -> str:
+        """Return the slug of the layer of that name, or an empty string for None."""
+        return self._slugs[layer] if layer else ""
 
     def add_broken_figure(self, kind: FigureKind, layer: Layer | None, error: Exception) -> None:
         """Enter a figure that raised."""

@@ -5,7 +5,7 @@ from functools import partial
 
 from reportgen.entities import Activation, Batch, Layer
 from reportgen.errors import ReportError
-from reportgen.figures.base import Figure, FigureKind
+from reportgen.figures.base import FigureKind, Product
 from reportgen.ledger import Ledger
 from reportgen.network.capture import walk
 from reportgen.network.graph import Network, Selection
@@ -19,20 +19,22 @@ def measure(
     kinds: Sequence[FigureKind],
     ledger: Ledger,
     progress: Progress,
-) -> Iterator[Figure]:
+) -> Iterator[Product]:
     """Yield every figure of a report as soon as it is made, and enter in `ledger` what was met on the way.
 
     The next node is computed only when the next figure is asked for. A node or a figure that raises is entered
     and everything else goes on; only a ReportError (an option that a figure can't follow) ends the walk.
     """
     for batch in batches:
-        ledger.add_images(batch.images)
+        if batch.drawn:
+            ledger.add_images(batch.images)
         for kind in kinds:
             yield from _guarded(kind, None, partial(kind.begin_batch, batch), ledger)
         for event in walk(network, batch, selection.names):
             progress.step(event.layer.name, len(batch.images))
             if isinstance(event, Activation):
-                yield from _figures_of_node(event, kinds, ledger)
+                ledger.add_activation(event)
+                yield from _products_of_node(event, batch, kinds, ledger)
             else:
                 ledger.add_failure(event)
         for kind in kinds:
@@ -41,16 +43,23 @@ def measure(
         yield from _guarded(kind, None, kind.compute, ledger)
 
 
-def _figures_of_node(activation: Activation, kinds: Sequence[FigureKind], ledger: Ledger) -> Iterator[Figure]:
-    ledger.add_activation(activation)
+def _products_of_node(
+    activation: Activation, batch: Batch, kinds: Sequence[FigureKind], ledger: Ledger
+) -> Iterator[Product]:
     for kind in kinds:
         if kind.wants(activation.layer):
-            yield from _guarded(kind, activation.layer, partial(kind.update, activation), ledger)
+            make = partial(_products_of_kind, kind, activation, batch.drawn)
+            yield from _guarded(kind, activation.layer, make, ledger)
+
+
+def _products_of_kind(kind: FigureKind, activation: Activation, drawn: bool) -> Iterable[Product]:
+    kind.observe(activation)
+    return kind.update(activation) if drawn else ()
 
 
 def _guarded(
-    kind: FigureKind, layer: Layer | None, make: Callable[[], Iterable[Figure]], ledger: Ledger
-) -> Iterator[Figure]:
+    kind: FigureKind, layer: Layer | None, make: Callable[[], Iterable[Product]], ledger: Ledger
+) -> Iterator[Product]:
     try:
         yield from make()
     except ReportError:

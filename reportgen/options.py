@@ -36,7 +36,23 @@ class Options:
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    batch_size: int = 1
+    batch_size: int = 0
+    """Images a forward pass; 0: as suits the report."""
+    statistics: Path | None = None
+    """A directory of further images that feed statistics and CKA and are not drawn."""
+    hypercolumns: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """Named sets of node patterns; empty: early, middle and stages."""
+    balance: str = "channels"
+    """What weighs the same in a hypercolumn average: each of the `channels`, or each of the `layers`."""
+    cka: str = "debiased"
+    cka_examples: str = "auto"
+    channel_similarity: str = "cka"
+    overview: tuple[int, int] = (15, 3)
+    """Columns (layers) and rows (channels) of the overview."""
+    max_filters: int = 64
+    """Kernels in a picture of filters; 0: all."""
+    arrays: bool = False
+    """Also write the maps themselves, as data/**/*.npz."""
     strict: bool = False
     force: bool = False
     quiet: bool = False
@@ -77,10 +93,11 @@ def make_options(values: Mapping[str, Any], *, where: str = "", directory: Path 
 
 def _resolve(checked: dict[str, Any], directory: Path) -> None:
     """Let relative paths among the checked values start at `directory`."""
-    if checked.get("captions"):
-        checked["captions"] = directory / checked["captions"]
+    for name in ("captions", "statistics"):
+        if checked.get(name):
+            checked[name] = directory / checked[name]
     if checked.get("weights") not in (None, "default", "none"):
-        checked["weights"] = str(directory / checked["weights"])
+        checked["weights"] = str((directory / checked["weights"]).absolute())
 
 
 def read_request(path: Path, changes: Mapping[str, Any]) -> Request:
@@ -145,6 +162,32 @@ def _text(value: object) -> str:
     return os.fspath(value)
 
 
+def _path(value: object) -> Path:
+    return Path(_text(value))
+
+
+def _sets(value: object) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a table of names, each with a list of nodes")
+    return {str(name): _texts(patterns) for name, patterns in value.items()}
+
+
+def _one_of(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError(f"must be {' or '.join(words)}")
+        return str(value)
+
+    return read
+
+
+def _columns_by_rows(value: object) -> tuple[int, int]:
+    parts = value.lower().split("x") if isinstance(value, str) else value
+    if not isinstance(parts, Sequence) or len(parts) != 2 or min(int(part) for part in parts) < 1:
+        raise ValueError("must be COLUMNSxROWS, such as 15x3")
+    return int(parts[0]), int(parts[1])
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -186,7 +229,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "exclude": _texts,
     "deep": _flag,
     "figures": _kinds,
-    "captions": _optional(lambda value: Path(_text(value))),
+    "captions": _optional(_path),
     "title": _text,
     "scale": _text,
     "cmap": _text,
@@ -195,7 +238,16 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "size": _size,
     "mean": _numbers,
     "std": _numbers,
-    "batch_size": _whole(1),
+    "batch_size": _whole(0),
+    "statistics": _optional(_path),
+    "hypercolumns": _sets,
+    "balance": _one_of("channels", "layers"),
+    "cka": _one_of("debiased", "biased"),
+    "cka_examples": _one_of("auto", "images", "positions"),
+    "channel_similarity": _one_of("cka", "correlation"),
+    "overview": _columns_by_rows,
+    "max_filters": _whole(0),
+    "arrays": _flag,
     "strict": _flag,
     "force": _flag,
     "quiet": _flag,

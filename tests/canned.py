@@ -101,8 +101,8 @@ def figures_of(layers: Iterable[LayerEntry], images: Sequence[ImageEntry]) -> li
     """The figures that a build makes: two of each image, two of each drawn layer and image, one colour bar."""
     figures: list[FigureEntry] = []
     for image in images:
-        for view in ("original", "seen"):
-            figures.append(make_figure("input", None, image.id, width=64, height=48, data={"view": view}))
+        views: list[dict[str, Any]] = [{"view": "original", "pixels": 1}, {"view": "seen", "pixels": 1}]
+        figures += [make_figure("input", None, image.id, width=64, height=48, data=view) for view in views]
         for layer in layers:
             if layer.status == DRAWN and layer.selected:
                 ends: dict[str, Any] = {"low": -1.5, "high": 2.25}
@@ -164,11 +164,13 @@ def with_model(record: Record, **changes: Any) -> Record:
 
 
 def write_site(record: Record, target: Path, *, force: bool = False) -> Path:
-    """Write the whole site of `record`, with a gray picture for every figure."""
+    """Write the whole site of `record`, with a gray picture for every figure and a table for every download."""
     with SiteWriter(target, force=force) as writer:
         for figure in record.figures:
             for file in figure.files:
                 writer.write(file, _picture(figure.width, figure.height))
+            for file in figure.downloads:
+                writer.write(file, "a,b\n1,2\n")
         for name, text in {**render(record).files, FILE_NAME: to_json(record)}.items():
             writer.write(name, text)
         writer.publish()

@@ -36,7 +36,9 @@ def check_site(site: Path) -> list[str]:
     files = _files(site)
     pages = {name: _read_page(site, name) for name in sorted(files) if name.endswith(".html")}
     problems = [f"{name}: {problem}" for name, page in pages.items() for problem in _check_page(page)]
-    problems += [f"{name}: {problem}" for name, page in pages.items() for problem in _check_links(page, files, pages)]
+    problems += [
+        f"{name}: {problem}" for name, page in pages.items() for problem in _check_links(page, files, pages)
+    ]
     return [*problems, *_check_sheets(site), *_check_names(site), *_check_manifest(site), *_check_reach(pages)]
 
 

@@ -32,7 +32,8 @@ class Block(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True)),
         )
         self.relu = nn.ReLU(inplace=True)
 

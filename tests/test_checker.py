@@ -65,13 +65,19 @@ def test_the_canned_report_has_no_problems(tmp_path: Path) -> None:
         ('<img src="figures/a map.png" alt="" height="1">', "picture 'figures/a map.png' has no width"),
         ('<img src="figures/a map.png" alt="" width="1">', "picture 'figures/a map.png' has no height"),
         ('<img src="figures/a map.png" alt="" width="1" height="0">', "picture 'figures/a map.png' has height '0'"),
-        ('<img src="figures/a map.png" alt="" width="5%" height="1">', "picture 'figures/a map.png' has width '5%'"),
+        (
+            '<img src="figures/a map.png" alt="" width="5%" height="1">',
+            "picture 'figures/a map.png' has width '5%'",
+        ),
         (
             '<img src="https://example.org/a.png" alt="" width="1" height="1">',
             "remote address 'https://example.org/a.png' in img",
         ),
         ('<script src="//example.org/a.js"></script>', "remote address '//example.org/a.js' in script"),
-        ('<link rel="stylesheet" href="http://example.org/a.css">', "remote address 'http://example.org/a.css' in link"),
+        (
+            '<link rel="stylesheet" href="http://example.org/a.css">',
+            "remote address 'http://example.org/a.css' in link",
+        ),
         ('<a href="https://example.org">x</a>', "remote address 'https://example.org' in a"),
         ('<a href="mailto:a@example.org">x</a>', "remote address 'mailto:a@example.org' in a"),
         ('<a href="javascript:alert(1)">x</a>', "javascript address 'javascript:alert(1)' in a"),
@@ -147,9 +153,7 @@ def test_a_page_in_another_encoding_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_a_problem_of_a_style_sheet_is_found(tmp_path: Path, sheet: str, problem: str) -> None:
-    assert check_site(make_site(tmp_path, **{"static__site.css": sheet})) == [
-        f"static/site.css: {problem}"
-    ]
+    assert check_site(make_site(tmp_path, **{"static__site.css": sheet})) == [f"static/site.css: {problem}"]
 
 
 def test_a_style_sheet_may_load_what_lies_in_the_site(tmp_path: Path) -> None:

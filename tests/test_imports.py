@@ -49,14 +49,14 @@ FOREIGN = {
     "inputs": {"matplotlib", "jinja2"},
     "numerics": {"matplotlib", "PIL", "jinja2"},
     "drawing": {"torch", "torchvision", "jinja2"},
-    "figures": {"jinja2", "torchvision"},
+    "figures": {"jinja2", "matplotlib", "torchvision"},
 }
 """Other people's packages that must not be imported there."""
 
 WRITING_METHODS = {
-    "write_text", "write_bytes", "mkdir", "makedirs", "unlink", "rename", "renames", "rmdir", "removedirs", "rmtree",
-    "touch", "symlink_to", "hardlink_to", "symlink", "link", "copyfile", "copytree", "copy2", "savez", "savez_compressed",
-    "mkdtemp", "mkstemp", "NamedTemporaryFile", "TemporaryDirectory", "chmod", "truncate",
+    "write_text", "write_bytes", "mkdir", "makedirs", "unlink", "rename", "renames", "rmdir", "removedirs",
+    "rmtree", "touch", "symlink_to", "hardlink_to", "symlink", "link", "copyfile", "copytree", "mkdtemp", "mkstemp",
+    "NamedTemporaryFile", "TemporaryDirectory", "chmod", "truncate",
 }  # fmt: skip
 
 
@@ -83,15 +83,17 @@ def home_of(module: str) -> str:
     return parts[1] if len(parts) > 1 else parts[0]
 
 
+def is_house(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+
+
 def houses_of(path: Path) -> set[str]:
     """Return the parts of the house that the module at `path` imports, its own left out."""
     own = home_of(module_name(path))
-    found = {name for name in imports_of(path.read_text(encoding="utf-8"), module_name(path))}
+    found = imports_of(path.read_text(encoding="utf-8"), module_name(path))
     houses = {home_of(name) for name in found if name.partition(".")[0] == "reportgen"}
-    return {
-        house if (PACKAGE / house).is_dir() or (PACKAGE / f"{house}.py").is_file() else "reportgen"
-        for house in houses
-    } - {own}
+    # What is no module is a name of the package itself, such as its version.
+    return {house if is_house(house) else "reportgen" for house in houses} - {own}
 
 
 def short(path: Path) -> str:
@@ -139,11 +141,13 @@ def _writes(call: ast.Call) -> bool:
         and call.func.value.id == "os"
     ):
         return name in {"remove", "replace"}
-    return name in {"open", "fdopen"} and any(_is_writing_mode(argument) for argument in _arguments(call))
+    return name in {"open", "fdopen"} and any(_is_writing_mode(argument) for argument in _modes(call))
 
 
-def _arguments(call: ast.Call) -> list[ast.expr]:
-    return [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+def _modes(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments that may be a mode: `open(path, mode)`, `path.open(mode)`, `mode=`."""
+    positional = call.args[1:2] if isinstance(call.func, ast.Name) else call.args[:2]
+    return [*positional, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
 
 
 def _is_writing_mode(argument: ast.expr) -> bool:
@@ -181,7 +185,10 @@ def test_the_writer_is_seen_to_write() -> None:
 
 
 LOADED = "; import sys; print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'matplotlib'}))"
-HELP = "import contextlib, io, reportgen.cli\nwith contextlib.redirect_stdout(io.StringIO()):\n try: reportgen.cli.main(%s)\n except SystemExit: pass\n0"
+HELP = """import contextlib, io, reportgen.cli
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    reportgen.cli.main(%s)
+0"""
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,19 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "mean": ("[0.5, 0.25, 0.125]", (0.5, 0.25, 0.125)),
     "std": ("[1, 2, 4]", (1.0, 2.0, 4.0)),
     "batch_size": ("8", 8),
+    "hypercolumns": ('{low = ["conv1", "layer1"], high = "fc"}', {"low": ("conv1", "layer1"), "high": ("fc",)}),
+    "balance": ('"layers"', "layers"),
+    "cka": ('"biased"', "biased"),
+    "cka_examples": ('"images"', "images"),
+    "channel_similarity": ('"correlation"', "correlation"),
+    "overview": ("[12, 4]", (12, 4)),
+    "max_filters": ("16", 16),
+    "arrays": ("true", True),
     "strict": ("true", True),
     "force": ("true", True),
     "quiet": ("true", True),
 }
-PATH_KEYS = {"captions", "weights"}
+PATH_KEYS = {"captions", "statistics", "weights"}
 
 
 def write(directory: Path, text: str) -> Path:
@@ -63,7 +71,9 @@ def test_an_empty_file_asks_for_nothing(tmp_path: Path) -> None:
 
 def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
-    text = 'model = "net.py:make"\nimages = ["a.png", "pics/*.jpg"]\nout = "site"\ncaptions = "texts"\nweights = "w.pt"'
+    text = 'model = "net.py:make"\nimages = ["a.png", "pics/*.jpg"]\nout = "site"\n'
+    text += 'captions = "texts"\nweights = "w.pt"\n'
+    text += 'statistics = "more"'
     request = read(tmp_path / "conf", text)
     base = tmp_path / "conf"
     assert request.model == "net.py:make"
@@ -71,6 +81,7 @@ def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
     assert request.images == (str(base / "a.png"), str(base / "pics/*.jpg"))
     assert request.out == base / "site"
     assert request.options.captions == base / "texts"
+    assert request.options.statistics == base / "more"
     assert request.options.weights == str(base / "w.pt")
 
 
@@ -128,7 +139,7 @@ def test_nodes_as_an_inline_table(tmp_path: Path) -> None:
         "deep = 1",
         'deep = "yes"',
         'batch_size = "2"',
-        "batch_size = 0",
+        "batch_size = -1",
         "batch_size = true",
         "max_channels = -1",
         "max_channels = 1.5",
@@ -144,6 +155,16 @@ def test_nodes_as_an_inline_table(tmp_path: Path) -> None:
         "captions = 1",
         "weights = false",
         "figures = 5",
+        'statistics = ["a"]',
+        'hypercolumns = ["conv1"]',
+        "hypercolumns = {early = 1}",
+        'balance = "pixels"',
+        'cka = "linear"',
+        'overview = "15"',
+        'overview = ["a", "b"]',
+        "overview = [0, 3]",
+        "overview = 15",
+        "arrays = 1",
     ],
 )
 def test_a_value_that_an_option_cannot_have_is_refused(tmp_path: Path, text: str) -> None:

@@ -1,8 +1,10 @@
 """What a figure is, and what a kind of figure has to do."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from torch import nn
 
 from reportgen.entities import Activation, Batch, Layer
 from reportgen.numerics.scaling import Scale
@@ -26,15 +28,36 @@ class Figure:
     alt: str
     caption: str
     data: Mapping[str, Any] = field(default_factory=dict)
+    downloads: tuple[str, ...] = ()
+    """Names (under data/) of the files of numbers that a page offers beside the figure."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of numbers for other programs; `name` is its path under data/: `channels/conv1.csv`."""
+
+    name: str
+    content: bytes
+
+
+Product = Figure | DataFile
 
 
 @dataclass(frozen=True)
 class FigureOptions:
-    """What a report says about how its figures are drawn."""
+    """What a report says about how its figures are drawn. The words are those of `reportgen.Options`."""
 
     scale: Scale = field(default_factory=Scale)
     cmap: str = ""
     max_channels: int = 0
+    hypercolumns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    balance: str = "channels"
+    cka: str = "debiased"
+    cka_examples: str = "auto"
+    channel_similarity: str = "cka"
+    overview: tuple[int, int] = (15, 3)
+    max_filters: int = 64
+    arrays: bool = False
 
     @property
     def colour_map(self) -> str:
@@ -42,11 +65,33 @@ class FigureOptions:
         return self.cmap or ("RdBu_r" if self.scale.mode == "symmetric" else "viridis")
 
 
-class FigureKind(Protocol):
-    """A kind of figure. A report makes a fresh instance of each kind and calls it in this order:
+def _no_module(_: Layer) -> nn.Module | None:
+    return None
 
-    for each batch: `begin_batch`, `update` for each node it wants (in execution order), `end_batch`; at the end
-    `compute`. What it keeps between the calls are reductions, never a value or a view of one.
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report is about, as far as figures need to know it.
+
+    `layers` are the selected ones in execution order, `outputs` the names of the nodes that the model returns,
+    `module_of` gives the module of a layer that calls one, else None, `categories` are the class names ((): unknown),
+    `images` and `statistics` how many images are drawn and how many more only feed the statistics.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    outputs: tuple[str, ...] = ()
+    module_of: Callable[[Layer], nn.Module | None] = _no_module
+    categories: tuple[str, ...] = ()
+    images: int = 0
+    statistics: int = 0
+
+
+class FigureKind(Protocol):
+    """A kind of figure. A report makes a fresh instance of each and calls it in this order:
+
+    for each batch `begin_batch`, for each node that it wants (in execution order) `observe` and, when the batch is
+    drawn, `update`, then `end_batch`; after the last batch `compute`. What it keeps between the calls are reductions
+    that can be summed, never a value or a view of one. A kind is made as `Kind(options, subject)`.
     """
 
     name: str
@@ -54,40 +99,51 @@ class FigureKind(Protocol):
     order: int
 
     def wants(self, layer: Layer) -> bool:
-        """Whether `update` is to be called with this layer's activations."""
+        """Whether the kind is to be called with this layer's activations."""
         ...
 
-    def begin_batch(self, batch: Batch) -> Iterable[Figure]:
-        """Figures of the images themselves."""
+    def begin_batch(self, batch: Batch) -> Iterable[Product]:
+        """Figures of the images themselves. Also called for batches that are not drawn."""
         ...
 
-    def update(self, activation: Activation) -> Iterable[Figure]:
+    def observe(self, activation: Activation) -> None:
+        """Take in one node for a batch of images, drawn or not; `activation` is borrowed."""
+        ...
+
+    def update(self, activation: Activation) -> Iterable[Product]:
         """Figures of one node for each image of the batch; `activation` is borrowed until the call ends."""
         ...
 
-    def end_batch(self) -> Iterable[Figure]:
-        """Figures that span the layers of an image."""
+    def end_batch(self) -> Iterable[Product]:
+        """Figures that span the layers of an image. Also called for batches that are not drawn."""
         ...
 
-    def compute(self) -> Iterable[Figure]:
+    def compute(self) -> Iterable[Product]:
         """Figures that span the images."""
         ...
 
 
-class PerNodeFigure:
-    """The calls of FigureKind that a kind with one figure a node and image leaves empty."""
+class BaseKind:
+    """The calls of FigureKind that a kind leaves empty."""
+
+    def __init__(self, options: FigureOptions, subject: Subject) -> None:
+        self.options = options
+        self.subject = subject
 
     def wants(self, layer: Layer) -> bool:
         return True
 
-    def begin_batch(self, batch: Batch) -> Iterable[Figure]:
+    def begin_batch(self, batch: Batch) -> Iterable[Product]:
         return ()
 
-    def update(self, activation: Activation) -> Iterable[Figure]:
+    def observe(self, activation: Activation) -> None:
+        return
+
+    def update(self, activation: Activation) -> Iterable[Product]:
         return ()
 
-    def end_batch(self) -> Iterable[Figure]:
+    def end_batch(self) -> Iterable[Product]:
         return ()
 
-    def compute(self) -> Iterable[Figure]:
+    def compute(self) -> Iterable[Product]:
         return ()

@@ -9,20 +9,20 @@ from reportgen.drawing.mosaic import Mosaic, assemble, plan
 from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
-from reportgen.figures.base import Figure, FigureOptions, PerNodeFigure
+from reportgen.figures.base import BaseKind, Figure, FigureOptions, Subject
 from reportgen.figures.wording import count, count_shown, describe_layer, describe_range
 from reportgen.numerics.scaling import GAP, Ranges, Scale, apply_scale, finite_ranges, quantise
 
 
-class ChannelGrid(PerNodeFigure):
+class ChannelGrid(BaseKind):
     """One mosaic a layer and image. `--scale` says what the colours span, `--max-channels` how many tiles."""
 
     name = "channel_grid"
     title = "Channels"
     order = 20
 
-    def __init__(self, options: FigureOptions) -> None:
-        self._options = options
+    def __init__(self, options: FigureOptions, subject: Subject) -> None:
+        super().__init__(options, subject)
         self._palette = palette(options.colour_map)
 
     def update(self, activation: Activation) -> Iterable[Figure]:
@@ -33,9 +33,9 @@ class ChannelGrid(PerNodeFigure):
 
     def _figure(self, layer: Layer, image: InputImage, maps: torch.Tensor) -> Figure:
         total = maps.shape[0]
-        shown = maps[: self._options.max_channels] if self._options.max_channels else maps
+        shown = maps[: self.options.max_channels] if self.options.max_channels else maps
         ranges = finite_ranges(shown)
-        low, high = apply_scale(self._options.scale, ranges)
+        low, high = apply_scale(self.options.scale, ranges)
         mosaic = plan(shown.shape[0], shown.shape[1], shown.shape[2])
         tiles = quantise(shown, ranges, low, high).cpu().numpy()
         lines = assemble(tiles, mosaic, GAP)
@@ -48,8 +48,8 @@ class ChannelGrid(PerNodeFigure):
             width=mosaic.width,
             height=mosaic.height,
             alt=f"{counted[0].upper()}{counted[1:]} of {layer.name} for {image.name}, {mosaic.columns} a row",
-            caption=_caption(layer, image, counted, mosaic, self._options, ranges),
-            data=_data(mosaic, shown.shape[0], total, self._options, low, high, ranges),
+            caption=_caption(layer, image, counted, mosaic, self.options, ranges),
+            data=_data(mosaic, shown.shape[0], total, self.options, low, high, ranges),
         )
 
 

@@ -8,19 +8,20 @@ from reportgen.drawing.mosaic import assemble, plan
 from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
-from reportgen.figures.base import Figure, FigureOptions, PerNodeFigure
+from reportgen.figures.base import BaseKind, Figure, FigureOptions, Subject
 from reportgen.figures.wording import count, describe_layer, describe_number, describe_range
 from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, quantise
 
 
-class ChannelSum(PerNodeFigure):
+class ChannelSum(BaseKind):
     """One map a layer and image, coloured over its own range (`--scale symmetric`: about zero)."""
 
     name = "channel_sum"
     title = "Channel sum"
     order = 10
 
-    def __init__(self, options: FigureOptions) -> None:
+    def __init__(self, options: FigureOptions, subject: Subject) -> None:
+        super().__init__(options, subject)
         # A sum has one map, so its own range serves `channel`, `layer` and a range given for single channels.
         self._scale = options.scale if options.scale.mode == "symmetric" else Scale("channel")
         self._palette = palette(options.colour_map)

@@ -7,17 +7,18 @@ import numpy as np
 from reportgen.drawing.palette import MAP_COLOURS, palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Layer
-from reportgen.figures.base import Figure, FigureOptions, PerNodeFigure
+from reportgen.figures.base import BaseKind, Figure, FigureOptions, Subject
 
 
-class ColourBar(PerNodeFigure):
+class ColourBar(BaseKind):
     """One bar a report: a pixel for each of the 252 colours."""
 
     name = "colour_bar"
     title = "Colours"
     order = 90
 
-    def __init__(self, options: FigureOptions) -> None:
+    def __init__(self, options: FigureOptions, subject: Subject) -> None:
+        super().__init__(options, subject)
         self._palette = palette(options.colour_map)
 
     def wants(self, layer: Layer) -> bool:

@@ -6,26 +6,23 @@ from PIL import Image
 
 from reportgen.drawing.png import encode_picture
 from reportgen.entities import Batch, InputImage, Layer
-from reportgen.figures.base import Figure, FigureOptions, PerNodeFigure
+from reportgen.figures.base import BaseKind, Figure
 
 LONGEST_SIDE = 640
 
 
-class InputPicture(PerNodeFigure):
+class InputPicture(BaseKind):
     """Two figures an image; `data.view` is `original` or `seen`."""
 
     name = "input"
     title = "Input"
     order = 0
 
-    def __init__(self, options: FigureOptions) -> None:
-        pass
-
     def wants(self, layer: Layer) -> bool:
         return False
 
     def begin_batch(self, batch: Batch) -> Iterable[Figure]:
-        for image in batch.images:
+        for image in batch.images if batch.drawn else ():
             yield _figure(image, "original", _at_most(image.original), _original_caption(image))
             yield _figure(image, "seen", image.seen, _seen_caption(image))
 
@@ -41,7 +38,7 @@ def _figure(image: InputImage, view: str, picture: Image.Image, caption: str) ->
         height=picture.height,
         alt=alt,
         caption=caption,
-        data={"view": view},
+        data={"view": view, "pixels": 1},
     )
 
 

@@ -1,33 +1,51 @@
 """All kinds of figures: those of this package, and those that installed packages register."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 
 from reportgen.errors import UsageError
-from reportgen.figures.base import FigureKind, FigureOptions
+from reportgen.figures.base import FigureKind, FigureOptions, Subject
 from reportgen.figures.channel_grid import ChannelGrid
 from reportgen.figures.channel_sum import ChannelSum
 from reportgen.figures.colour_bar import ColourBar
 from reportgen.figures.input_picture import InputPicture
+from reportgen.figures.layer_cka import LayerCKA
 from reportgen.names import did_you_mean
 
 GROUP = "reportgen.figures"
 
-_ALWAYS: tuple[Callable[[FigureOptions], FigureKind], ...] = (InputPicture, ColourBar)
-_CHOSEN: tuple[Callable[[FigureOptions], FigureKind], ...] = (ChannelSum, ChannelGrid)
+KindMaker = Callable[[FigureOptions, Subject], FigureKind]
+
+# The pictures themselves and the colour bar are part of every report.
+_ALWAYS: Sequence[type[FigureKind]] = (InputPicture, ColourBar)
+_CHOSEN: Sequence[type[FigureKind]] = (ChannelSum, ChannelGrid, LayerCKA)
 
 
-def figure_kinds(options: FigureOptions, chosen: Sequence[str] = ()) -> tuple[FigureKind, ...]:
+@cache
+def known_kinds() -> Mapping[str, type[FigureKind]]:
+    """Return every kind that can be chosen, by name."""
+    plugged = [entry.load() for entry in entry_points(group=GROUP)]
+    return {kind.name: kind for kind in (*_CHOSEN, *plugged)}
+
+
+def check_kinds(chosen: Sequence[str]) -> None:
+    """Raise UsageError for a name that no kind of figure has."""
+    known = known_kinds()
+    for name in chosen:
+        if name not in known:
+            raise UsageError(
+                f"there is no figure kind '{name}'; {did_you_mean(name, known)} known are: {', '.join(known)}"
+            )
+
+
+def figure_kinds(options: FigureOptions, subject: Subject, chosen: Sequence[str] = ()) -> tuple[FigureKind, ...]:
     """Return a fresh instance of each kind that is wanted, in page order; none chosen means all.
 
-    The pictures themselves and the colour bar are part of every report. Raises UsageError for an unknown name.
+    Raises UsageError for an unknown name, and for an option that a kind can't follow for this subject.
     """
-    plugged = [entry.load() for entry in entry_points(group=GROUP)]
-    kinds = {kind.name: kind for kind in (make(options) for make in (*_CHOSEN, *plugged))}
-    for name in chosen:
-        if name not in kinds:
-            known = ", ".join(kinds)
-            raise UsageError(f"there is no figure kind '{name}'; {did_you_mean(name, kinds)} known are: {known}")
-    wanted = [kind for name, kind in kinds.items() if not chosen or name in chosen]
-    always = [make(options) for make in _ALWAYS]
-    return tuple(sorted((*always, *wanted), key=lambda kind: kind.order))
+    check_kinds(chosen)
+    wanted = [kind for name, kind in known_kinds().items() if not chosen or name in chosen]
+    # The protocol has no constructor; kinds are made as BaseKind is.
+    made = [kind(options, subject) for kind in (*_ALWAYS, *wanted)]  # type: ignore[call-arg]
+    return tuple(sorted(made, key=lambda kind: kind.order))

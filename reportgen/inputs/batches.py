@@ -25,6 +25,7 @@ def batches(
     dtype: torch.dtype,
     *,
     tensors_normalised: bool = False,
+    drawn: bool = True,
 ) -> Iterator[Batch]:
     """Yield batches of up to `size` images of one shape, in order, as `dtype` on `device`.
 
@@ -36,11 +37,11 @@ def batches(
     for source in sources:
         prepared = _prepare(decode(source), preprocess, tensors_normalised)
         if waiting and (len(waiting) == size or waiting[0].tensor.shape != prepared.tensor.shape):
-            yield _stack(waiting, device, dtype)
+            yield _stack(waiting, device, dtype, drawn)
             waiting = []
         waiting.append(prepared)
     if waiting:
-        yield _stack(waiting, device, dtype)
+        yield _stack(waiting, device, dtype, drawn)
 
 
 def _prepare(picture: Picture, preprocess: Preprocess, tensors_normalised: bool) -> _Prepared:
@@ -67,6 +68,6 @@ def _prepare(picture: Picture, preprocess: Preprocess, tensors_normalised: bool)
     return _Prepared(image, tensor)
 
 
-def _stack(prepared: Sequence[_Prepared], device: torch.device, dtype: torch.dtype) -> Batch:
+def _stack(prepared: Sequence[_Prepared], device: torch.device, dtype: torch.dtype, drawn: bool) -> Batch:
     tensor = torch.stack([one.tensor for one in prepared]).to(device=device, dtype=dtype)
-    return Batch(tuple(one.image for one in prepared), tensor)
+    return Batch(tuple(one.image for one in prepared), tensor, drawn)

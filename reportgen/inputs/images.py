@@ -116,9 +116,7 @@ def find_images(items: Iterable[Item]) -> tuple[ImageSource, ...]:
             files += _expand(item, position)
     found = [*_checked_files(files), *_named_objects(objects)]
     if not found:
-        raise InputError(
-            "no images were given; name image files, directories or globs such as 'photos/*.jpg'"
-        )
+        raise InputError("no images were given; name image files, directories or globs such as 'photos/*.jpg'")
     ids = make_unique(slugify(stem) for stem, _, _ in found)
     return tuple(ImageSource(id_, name, content) for id_, (_, name, content) in zip(ids, found, strict=True))
 

@@ -29,6 +29,13 @@ class Network:
     layers: tuple[Layer, ...]
     layer_of: Mapping[fx.Node, Layer]
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the nodes whose values the model returns."""
+        returned = [node for node in self.graph.nodes if node.op == "output"]
+        parts = [part for node in returned for part in node.all_input_nodes]
+        return tuple(self.layer_of[part].name for part in parts if part in self.layer_of)
+
 
 def trace(module: nn.Module, *, deep: bool = False) -> Network:
     """Trace `module` as it is in eval mode; the module itself comes back unchanged.

@@ -4,8 +4,8 @@
   (CKA; the biased estimator).
 - L. Song, A. Smola, A. Gretton, J. Bedo, K. Borgwardt: Feature Selection via Dependence Maximization, JMLR 13, 2012
   (HSIC_1, the unbiased estimator of HSIC).
-- T. Nguyen, M. Raghu, S. Kornblith: Do Wide and Deep Networks Learn the Same Things?, ICLR 2021 (minibatch CKA: HSIC_1
-  summed over batches in the numerator and in both norms).
+- T. Nguyen, M. Raghu, S. Kornblith: Do Wide and Deep Networks Learn the Same Things?, ICLR 2021 (minibatch CKA:
+  HSIC_1 summed over batches in the numerator and in both norms).
 
 Everything from the Gram matrix on is float64.
 """
@@ -39,7 +39,7 @@ def gram(features: torch.Tensor) -> Gram:
     count = features.shape[0]
     matrix = torch.zeros(count, count, dtype=torch.float64, device=features.device)
     square = 0.0
-    for part in features.split(_COLUMNS, dim=1):
+    for part in torch.split(features, _COLUMNS, dim=1):
         values = part.to(torch.float64)
         square += float(values.square().sum())
         values = values - values.mean(dim=0)
@@ -78,8 +78,9 @@ def alignment(cross: torch.Tensor) -> torch.Tensor:
     Debiased values may be negative or above 1 and are not clamped.
     """
     norms = cross.diagonal()
-    scale = torch.where(norms > 0, norms, torch.nan).sqrt()
-    return cross / scale[:, None] / scale[None, :]
+    scale: torch.Tensor = torch.where(norms > 0, norms, torch.nan).sqrt()
+    found: torch.Tensor = cross / scale[:, None] / scale[None, :]
+    return found
 
 
 def cka(first: torch.Tensor, second: torch.Tensor, *, debiased: bool = True) -> float:

@@ -20,6 +20,7 @@ _SHOWN_WIDE = 960
 _SHOWN_MAP = 224
 _THUMBNAILS = 4
 _THUMBNAIL_BUDGET = 6000
+SIMILARITY_KINDS = ("layer_cka",)
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class IndexPage:
     groups: tuple[Group | Row, ...]
     tally: Mapping[str, int]
     unselected: int
+    figures: tuple[Shown, ...]
+    addresses: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,16 @@ class LayerPage:
     feeds: tuple[Link, ...]
     kinds: tuple[KindEntry, ...]
     panels: tuple[Panel, ...]
+    summary: tuple[Shown, ...]
     bar: Shown | None
+
+
+@dataclass(frozen=True)
+class SimilarityPage:
+    path = "similarity.html"
+    template = "similarity.html.jinja"
+    figures: tuple[Shown, ...]
+    addresses: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,7 @@ class AboutPage:
     addresses: Mapping[str, str]
 
 
-Page = IndexPage | LayerPage | ImagePage | AboutPage
+Page = IndexPage | LayerPage | ImagePage | SimilarityPage | AboutPage
 
 
 class Pages:
@@ -158,12 +170,29 @@ class Pages:
         yield self._index()
         yield from map(self._layer, range(len(self._selected)))
         yield from map(self._image, range(len(self._record.images)))
-        yield AboutPage(self._tally, {layer.name: self.layer_address(layer.name) for layer in self._record.layers})
+        similar = tuple(show(figure) for figure in self._spanning if figure.kind in SIMILARITY_KINDS)
+        if self.has_similarity:
+            yield SimilarityPage(similar, self._addresses)
+        yield AboutPage(self._tally, self._addresses)
 
     def layer_address(self, name: str) -> str:
         """Return the address of a layer's page, or an empty string when it has none."""
         layer = self._by_name.get(name)
         return f"layers/{layer.slug}.html" if layer and layer.selected else ""
+
+    @cached_property
+    def _addresses(self) -> dict[str, str]:
+        return {layer.name: self.layer_address(layer.name) for layer in self._record.layers}
+
+    @cached_property
+    def _spanning(self) -> list[FigureEntry]:
+        """The figures that span layers and images."""
+        return self._figures.get((None, None), [])
+
+    @cached_property
+    def has_similarity(self) -> bool:
+        """Whether the site has a similarity page."""
+        return any(figure.kind in SIMILARITY_KINDS for figure in self._spanning)
 
     @cached_property
     def _by_name(self) -> dict[str, LayerEntry]:
@@ -200,7 +229,9 @@ class Pages:
         )
         rows = [self._row(layer) for layer in self._selected]
         unselected = len(self._record.layers) - len(self._selected)
-        return IndexPage(images, group_rows(rows), self._tally, unselected)
+        elsewhere = (*SIMILARITY_KINDS, "colour_bar")
+        figures = tuple(show(figure) for figure in self._spanning if figure.kind not in elsewhere)
+        return IndexPage(images, group_rows(rows), self._tally, unselected, figures, self._addresses)
 
     def _row(self, layer: LayerEntry) -> Row:
         # A row of thumbnails for each of very many layers would make the index slow to open.
@@ -218,7 +249,8 @@ class Pages:
     def _layer(self, position: int) -> LayerPage:
         layer = self._selected[position]
         panels = tuple(self._panel(layer, image) for image in self._record.images)
-        present = {shown.figure.kind for panel in panels for shown in panel.figures}
+        summary = tuple(show(figure) for figure in self._figures.get((layer.name, None), ()))
+        present = {shown.figure.kind for part in (*(panel.figures for panel in panels), summary) for shown in part}
         bar = self._find(None, None, "colour_bar")
         return LayerPage(
             path=self.layer_address(layer.name),
@@ -228,7 +260,8 @@ class Pages:
             reads=self._links(layer.parents),
             feeds=self._links(self._feeds.get(layer.name, [])),
             kinds=tuple(kind for kind in self._record.kinds if kind.name in present),
-            panels=panels if layer.status != SKIPPED else (),
+            panels=tuple(panel for panel in panels if panel.figures),
+            summary=summary,
             bar=Shown(bar, bar.width, 10, crisp=False) if bar else None,
         )
 
@@ -289,10 +322,14 @@ def image_address(image: ImageEntry) -> str:
 
 
 def show(figure: FigureEntry) -> Shown:
-    """Enlarge a figure by the largest whole factor that fits its place on a page."""
-    side = _SHOWN_WIDE if figure.kind == "channel_grid" else _SHOWN_MAP
-    if figure.kind == "input":
-        return Shown(figure, figure.width, figure.height, crisp=False)
+    """Size a figure for its place on a page: maps by the largest whole factor that fits, charts at half a pixel.
+
+    Charts and photographs bear `data.pixels` (display pixels in a stored one); all else are maps.
+    """
+    if "pixels" in figure.data:
+        factor = figure.data["pixels"]
+        return Shown(figure, round(figure.width * factor), round(figure.height * factor), crisp=False)
+    side = _SHOWN_MAP if figure.kind == "channel_sum" else _SHOWN_WIDE
     factor = max(1, side // max(figure.width, figure.height))
     width, height = figure.width * factor, figure.height * factor
     return Shown(figure, width, height, crisp=factor > 1)

@@ -78,6 +78,8 @@ class FigureEntry:
     alt: str
     caption: str
     data: Mapping[str, Any]
+    downloads: list[str] = field(default_factory=list)
+    """Paths within the site of the files of numbers behind the figure."""
 
 
 @dataclass(frozen=True)

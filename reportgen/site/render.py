@@ -50,6 +50,7 @@ class _Renderer:
         self._environment.globals.update(
             record=record,
             kinds={kind.name: kind for kind in record.kinds},
+            has_similarity=self._pages.has_similarity,
             images={image.id: image for image in record.images},
             stylesheets=[path for path in self._static if path.endswith(".css")],
         )

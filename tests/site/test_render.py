@@ -33,7 +33,7 @@ from reportgen.site.record import KindEntry, Record, from_json, to_json
 from reportgen.site.render import number, operation, plural, render, shape, sized, templates_directory
 
 if TYPE_CHECKING:
-    from reportgen.build import Report
+    from reportgen.driver import Report
 
 
 def tree_of(html: str) -> Element:
@@ -80,7 +80,7 @@ def test_a_site_with_one_layer_and_one_image_has_no_problems(tmp_path: Path) -> 
 def test_a_site_with_captions_everywhere_has_no_problems(tmp_path: Path) -> None:
     text = "Look at [[stem.conv]].[^1]\n\n[^1]: Once.\n\n|a|b|\n|-|-:|\n|1|2|\n"
     places = ["index", "about", "layers/*", f"images/{IMAGES[0].id}", "images/disc"]
-    record = make_record(captions={place: text for place in [*places, *(f"figures/{kind.name}" for kind in KINDS)]})
+    record = make_record(captions=dict.fromkeys([*places, *(f"figures/{kind.name}" for kind in KINDS)], text))
     assert check_site(write_site(record, tmp_path / "site")) == []
 
 
@@ -281,7 +281,9 @@ def test_options_that_were_not_given_are_left_out() -> None:
 
 
 def shown_files(record: Record) -> set[str]:
-    return {str(img.get("src")).removeprefix("../") for root in pages_of(record).values() for img in root.iter("img")}
+    return {
+        str(img.get("src")).removeprefix("../") for root in pages_of(record).values() for img in root.iter("img")
+    }
 
 
 @pytest.mark.parametrize(
@@ -310,7 +312,9 @@ def test_a_layer_page_shows_both_figures_with_captions() -> None:
     for image in IMAGES:
         assert f"The channel_sum of stem.conv for {image.id}." in text
         assert f"The channel_grid of stem.conv for {image.id}." in text
-    assert [[text_of(end) for end in ends.iter("span")] for ends in with_class(root, "ends")] == [["−1.5", "2.25"]] * 2
+    assert [[text_of(end) for end in ends.iter("span")] for ends in with_class(root, "ends")] == [
+        ["−1.5", "2.25"]
+    ] * 2
 
 
 def test_an_undefined_range_says_so() -> None:
@@ -429,13 +433,16 @@ def test_the_site_tells_nothing_of_the_machine(tiny_report: "Report", tiny_capti
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "undefined"), (0.0, "0"), (-1.23456, "−1.235"), (1e-9, "1e−09"), (12345.6, "1.235e+04")]
+    ("value", "text"),
+    [(None, "undefined"), (0.0, "0"), (-1.23456, "−1.235"), (1e-9, "1e−09"), (12345.6, "1.235e+04")],
 )
 def test_numbers_have_four_digits_and_a_true_minus(value: float | None, text: str) -> None:
     assert number(value) == text
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 layers"), (1, "1 layer"), (2, "2 layers"), (12345, "12,345 layers")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 layers"), (1, "1 layer"), (2, "2 layers"), (12345, "12,345 layers")]
+)
 def test_counts_agree_with_their_noun(count: int, text: str) -> None:
     assert plural(count, "layer") == text
 

@@ -1,6 +1,7 @@
 """The writer: a whole site or what was there before, and nothing that is not reportgen's is ever lost."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -135,7 +136,9 @@ def test_a_stem_is_made_of_what_a_figure_has(image: str | None, layer: str | Non
 def test_the_manifest_is_that_of_sha256sum(tmp_path: Path) -> None:
     site = write_site(make_record(), tmp_path / "site")
     expected = {
-        name: hashlib.sha256(content).hexdigest() for name, content in read_tree(site).items() if name != "SHA256SUMS"
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in read_tree(site).items()
+        if name != "SHA256SUMS"
     }
     text = (site / "SHA256SUMS").read_text(encoding="utf-8")
     assert text == "".join(f"{digest}  {name}\n" for name, digest in sorted(expected.items()))
@@ -304,6 +307,14 @@ def test_a_site_is_replaced_only_when_forced(tmp_path: Path) -> None:
     assert "--force" in refusal(write_old(tmp_path / "site"))
 
 
+def test_a_site_of_another_schema_is_still_a_report(tmp_path: Path) -> None:
+    site = write_old(tmp_path / "site")
+    record = json.loads((site / "report.json").read_text(encoding="utf-8"))
+    (site / "report.json").write_text(json.dumps({**record, "schema": 2, "layers": "elsewhere"}))
+    sign(site)
+    check_target(site, force=True)
+
+
 def test_a_forced_site_holds_nothing_of_the_old_one(tmp_path: Path) -> None:
     site = write_old(tmp_path / "site")
     with SiteWriter(site, force=True) as writer:
@@ -369,7 +380,9 @@ def test_a_parent_without_permission_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["/", "."])
-def test_a_directory_in_use_is_refused(target: str) -> None:
+def test_a_directory_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match="was not made by reportgen"):
         SiteWriter(Path(target), force=True)
 

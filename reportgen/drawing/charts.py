@@ -1,0 +1,134 @@
+"""Charts by matplotlib, as PNG for pages and as SVG and PDF for papers.
+
+Same input, same bytes: fonts are matplotlib's own, SVG ids come from a fixed salt, and no file bears a date. PDFs
+embed Type 42 (TrueType) fonts, since publishers refuse Type 3.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as MplFigure
+from numpy.typing import NDArray
+
+DPI = 144
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#5c6264",
+    "axes.labelcolor": "#1d2021",
+    "axes.titlesize": 10,
+    "xtick.color": "#5c6264",
+    "ytick.color": "#5c6264",
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.0,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "reportgen",
+    "path.simplify": True,
+}
+# Okabe and Ito's colours, which people with any kind of colour vision tell apart (jfly.uni-koeln.de/color, 2008).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart's files by suffix (`png`, `svg`, `pdf`); width and height are the PNG's, in pixels."""
+
+    files: Mapping[str, bytes]
+    width: int
+    height: int
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[MplFigure]:
+    """Give a figure of `width` x `height` inches to draw on, in the style of all charts.
+
+    Everything that reads the style (adding axes, `save`) must happen inside.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = MplFigure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def save(figure: MplFigure, *, vector: bool = True) -> Chart:
+    """Return `figure` as PNG and, when `vector`, as SVG and PDF too."""
+    files = {"png": _render(figure, "png", dpi=DPI, metadata={"Software": None})}
+    if vector:
+        files["svg"] = _render(figure, "svg", metadata={"Date": None, "Creator": None})
+        files["pdf"] = _render(figure, "pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    width, height = (int(side) for side in figure.get_size_inches() * DPI)
+    return Chart(files, width, height)
+
+
+def _render(figure: MplFigure, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def line_plot(
+    lines: Mapping[str, NDArray[np.float64]], *, x_label: str, y_label: str, width: float = 7.0, height: float = 2.6
+) -> Chart:
+    """Plot each named series against its index; NaN leaves a hole. A legend up to eight series."""
+    with drawing(width, height) as figure:
+        axes = figure.add_subplot()
+        for number, (name, values) in enumerate(lines.items()):
+            many = len(lines) > len(COLOURS)
+            colour = "#0072B2" if many else COLOURS[number]
+            axes.plot(values, label=name, color=colour, alpha=0.35 if many else 0.9, linewidth=0.9)
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.margins(x=0.01)
+        if 1 < len(lines) <= len(COLOURS):
+            axes.legend(frameon=False, fontsize=8, ncols=2)
+        return save(figure)
+
+
+def labelled_matrix(
+    values: NDArray[np.float64],
+    names: Sequence[str],
+    *,
+    low: float,
+    high: float,
+    cmap: str,
+    bar_label: str,
+    blocks: Sequence[int] = (),
+) -> Chart:
+    """Draw a square matrix with a name at each row and column; NaN is hatched gray.
+
+    Names stand as large as their rows allow; above about 120 rows every k-th is written, so that none collide.
+    `blocks` are the rows before which a line marks the start of a block of the module tree.
+    """
+    count = len(names)
+    side = float(np.clip(count * 0.17, 5.0, 16.0))
+    row_points = side * 72 / count
+    step = max(1, int(np.ceil(5.2 / row_points)))
+    margin = min(2.6, 0.07 * max(map(len, names)) * min(1.0, max(row_points * step, 5.2) / 9) + 0.3)
+    with drawing(side + margin + 0.9, side + margin) as figure:
+        axes = figure.add_subplot()
+        axes.set_facecolor("#c9cccb")
+        colours = mpl.colormaps[cmap].with_extremes(bad=(0, 0, 0, 0))
+        picture = axes.imshow(values, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
+        ticks = list(range(0, count, step))
+        size = float(np.clip(row_points * step * 0.8, 4.2, 8.5))
+        shown = [names[tick] for tick in ticks]
+        axes.set_xticks(ticks, shown, rotation=90, fontsize=size, family="DejaVu Sans Mono")
+        axes.set_yticks(ticks, shown, fontsize=size, family="DejaVu Sans Mono")
+        axes.tick_params(length=2, pad=1.5)
+        for place in blocks:
+            axes.axhline(place - 0.5, color="white", linewidth=0.7)
+            axes.axvline(place - 0.5, color="white", linewidth=0.7)
+        figure.colorbar(picture, ax=axes, shrink=0.5, aspect=30, pad=0.01, label=bar_label)
+        return save(figure)

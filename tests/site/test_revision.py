@@ -1,0 +1,308 @@
+"""A finished site written again from its record: new words, the same pictures, and all or nothing."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from canned import make_record, read_tree, write_site
+from checker import check_site
+
+import reportgen
+from reportgen.errors import InputError, OutputError, ReportError, UsageError
+from reportgen.site.record import read_record, to_json
+from reportgen.site.revision import rewrite
+from reportgen.site.writer import MANIFEST, format_manifest
+
+PACKAGE = Path(reportgen.__file__).parent
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A small site with a caption, at `tmp_path / "site"`."""
+    return write_site(make_record(captions={"index": "The old words."}), tmp_path / "site")
+
+
+def write_captions(directory: Path, **texts: str) -> Path:
+    directory.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (directory / f"{name}.md").write_text(text, encoding="utf-8")
+    return directory
+
+
+def index_of(site: Path) -> str:
+    return (site / "index.html").read_text(encoding="utf-8")
+
+
+def sign(site: Path, *absent: str) -> None:
+    """Write the manifest of what lies in `site`, and of files that do not."""
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in read_tree(site).items()}
+    sums.pop(MANIFEST, None)
+    (site / MANIFEST).write_text(format_manifest({**sums, **dict.fromkeys(absent, "0" * 64)}), encoding="utf-8")
+
+
+def refuse(site: Path, error: type[ReportError], **options: Any) -> str:
+    """The message with which `site` is refused; nothing beside it, above it or in it may have changed."""
+    around = site.parent
+    before = read_tree(around)
+    with pytest.raises(error) as caught:
+        rewrite(site, **options)
+    assert read_tree(around) == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# New words
+
+
+def test_without_changes_the_same_bytes_are_written(site_copy: Path, tiny_site: Path) -> None:
+    rewrite(site_copy)
+    assert read_tree(site_copy) == read_tree(tiny_site)
+
+
+def test_new_captions_replace_the_old_ones(site: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions", index="The *new* words.", about="And more.")
+    revision = rewrite(site, captions=captions)
+    assert "<em>new</em> words." in index_of(site)
+    assert "The old words." not in index_of(site)
+    assert "And more." in (site / "about.html").read_text(encoding="utf-8")
+    assert read_record(site) == revision.record
+    assert revision.record.captions == {"about": "And more.", "index": "The *new* words."}
+    assert check_site(site) == []
+
+
+def test_without_captions_the_old_ones_stay(site: Path) -> None:
+    rewrite(site, title="Another title")
+    assert "The old words." in index_of(site)
+
+
+def test_an_empty_directory_takes_the_captions_away(site: Path, tmp_path: Path) -> None:
+    rewrite(site, captions=write_captions(tmp_path / "captions"))
+    assert "The old words." not in index_of(site)
+    assert read_record(site).captions == {}
+
+
+def test_a_new_title_stands_on_every_page(site: Path) -> None:
+    rewrite(site, title="Another title")
+    assert read_record(site).title == "Another title"
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert "Another title" in text
+        assert "Shapes, layer by layer" not in text
+
+
+def test_what_is_rewritten_can_be_rewritten_back(site: Path) -> None:
+    before = read_tree(site)
+    rewrite(site, title="Another title")
+    rewrite(site, title="Shapes, layer by layer")
+    assert read_tree(site) == before
+
+
+def test_the_pictures_are_not_touched(site: Path) -> None:
+    pictures = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in site.rglob("*.png")}
+    assert pictures
+    rewrite(site, title="Another title")
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in site.rglob("*.png")} == pictures
+
+
+def test_it_says_what_it_did(site: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions", indx="x", about="[[gone]]")
+    revision = rewrite(site, captions=captions)
+    assert revision.pages == len(list(site.rglob("*.html")))
+    assert len(revision.warnings) == 2
+    assert "indx.md" in revision.warnings[0]
+    assert "[[gone]]" in revision.warnings[1]
+
+
+def test_the_address_is_that_of_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_site(make_record(), tmp_path / "a site")
+    monkeypatch.chdir(tmp_path)
+    assert rewrite(Path("a site")).address == (tmp_path / "a site" / "index.html").as_uri()
+
+
+# Stale files
+
+
+def test_a_page_that_the_record_no_longer_has_is_removed(site: Path) -> None:
+    record = read_record(site)
+    layers = [dataclasses.replace(each, selected=each.name != "head.fc") for each in record.layers]
+    (site / "report.json").write_text(to_json(dataclasses.replace(record, layers=layers)), encoding="utf-8")
+    assert (site / "layers" / "head.fc.html").exists()
+    rewrite(site)
+    assert not (site / "layers" / "head.fc.html").exists()
+    assert (site / "layers" / "stem.conv.html").exists()
+    assert check_site(site) == []
+
+
+def test_the_style_sheet_of_another_version_is_removed(site: Path) -> None:
+    (site / "static" / "site.0123456789.css").write_text("p {}")
+    (site / "static" / "old.0123456789.js").write_text("f()")
+    sign(site)
+    rewrite(site)
+    assert [path.suffix for path in (site / "static").iterdir()] == [".css"]
+    assert check_site(site) == []
+
+
+def test_files_of_the_users_stay(site: Path) -> None:
+    (site / "layers" / "notes.html").write_text("mine")
+    (site / "notes.txt").write_text("mine")
+    rewrite(site, title="Another title")
+    assert (site / "layers" / "notes.html").read_text() == "mine"
+    assert (site / "notes.txt").read_text() == "mine"
+    assert "notes" not in (site / MANIFEST).read_text()
+
+
+def test_nothing_but_the_site_is_left(site: Path, tmp_path: Path) -> None:
+    names = set(read_tree(tmp_path))
+    rewrite(site, title="Another title")
+    assert set(read_tree(tmp_path)) == names
+
+
+# Sites that were moved
+
+
+def test_a_moved_site_is_rewritten(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    moved = Path(shutil.move(site, tmp_path / "archive" / "report of 2025"))
+    rewrite(moved, title="Another title")
+    assert check_site(moved) == []
+
+
+def test_a_site_behind_a_link_is_rewritten(site: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(site)
+    rewrite(tmp_path / "link", title="Another title")
+    assert (tmp_path / "link").is_symlink()
+    assert "Another title" in index_of(site)
+
+
+def test_the_command_rewrites_a_moved_site_without_torch(site_copy: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.move(site_copy, tmp_path / "moved"))
+    captions = write_captions(tmp_path / "captions", index="Words from the command line.", gone="x")
+    code = (
+        "import sys\n"
+        "from reportgen.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "assert not {'torch', 'torchvision', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(code)\n"
+    )
+    arguments = ["render", str(moved), "--captions", str(captions), "--title", "Another title"]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning: caption gone.md" in done.stderr
+    assert done.stderr.splitlines()[-1] == (moved / "index.html").as_uri()
+    assert "Words from the command line." in index_of(moved)
+    assert check_site(moved) == []
+
+
+# Sites that are refused
+
+
+def remove(site: Path) -> None:
+    (site / "report.json").unlink()
+
+
+def cut(site: Path) -> None:
+    (site / "report.json").write_bytes((site / "report.json").read_bytes()[:-500])
+
+
+def empty(site: Path) -> None:
+    (site / "report.json").write_text("")
+
+
+def change_schema(site: Path) -> None:
+    values = json.loads((site / "report.json").read_text(encoding="utf-8"))
+    (site / "report.json").write_text(json.dumps({**values, "schema": 2}))
+
+
+def spoil_layers(site: Path) -> None:
+    values = json.loads((site / "report.json").read_text(encoding="utf-8"))
+    (site / "report.json").write_text(json.dumps({**values, "layers": ["conv"]}))
+
+
+def spoil_figures(site: Path) -> None:
+    values = json.loads((site / "report.json").read_text(encoding="utf-8"))
+    for figure in values["figures"]:
+        figure["files"] = []
+    (site / "report.json").write_text(json.dumps(values))
+
+
+def spoil_sizes(site: Path) -> None:
+    values = json.loads((site / "report.json").read_text(encoding="utf-8"))
+    for figure in values["figures"]:
+        figure["width"] = figure["height"] = 0
+    (site / "report.json").write_text(json.dumps(values))
+
+
+DAMAGES = [remove, cut, empty, change_schema, spoil_layers, spoil_figures, spoil_sizes]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_record_is_refused_and_nothing_changes(site: Path, damage: Callable[[Path], None]) -> None:
+    damage(site)
+    assert str(site) in refuse(site, InputError, title="Another title")
+
+
+def test_what_is_no_site_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("mine")
+    assert "not a report" in refuse(tmp_path / "photos", InputError)
+    refuse(tmp_path / "gone", InputError)
+    refuse(tmp_path / "photos" / "cat.jpg", InputError)
+
+
+@pytest.mark.parametrize("captions", ["gone", "site/index.html"])
+def test_captions_that_cannot_be_read_are_refused(site: Path, tmp_path: Path, captions: str) -> None:
+    refuse(site, UsageError, captions=tmp_path / captions)
+
+
+def test_a_site_without_a_manifest_is_refused(site: Path) -> None:
+    (site / MANIFEST).unlink()
+    assert MANIFEST in refuse(site, OutputError, title="Another title")
+
+
+def test_a_site_that_cannot_be_written_is_left_as_it_was(site: Path) -> None:
+    shutil.rmtree(site / "layers")
+    (site / "layers").write_text("a file is in the way")
+    assert "can't be written" in refuse(site, OutputError, title="Another title")
+
+
+@pytest.mark.parametrize("kind", ["relative", "absolute"])
+def test_a_manifest_that_names_a_place_outside_removes_nothing_there(site: Path, tmp_path: Path, kind: str) -> None:
+    victim = tmp_path / "victim.html"
+    victim.write_text("mine")
+    sign(site, "../victim.html" if kind == "relative" else str(victim))
+    refuse(site, OutputError, title="Another title")
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["relative", "absolute"])
+def test_a_record_that_names_a_place_outside_writes_nothing_there(site: Path, tmp_path: Path, kind: str) -> None:
+    victim = tmp_path / "victim"
+    record = read_record(site)
+    slug = "../../victim" if kind == "relative" else str(victim)
+    layers = [dataclasses.replace(record.layers[0], slug=slug), *record.layers[1:]]
+    (site / "report.json").write_text(to_json(dataclasses.replace(record, layers=layers)), encoding="utf-8")
+    refuse(site, InputError)
+    assert not victim.with_suffix(".html").exists()
+
+
+def test_the_function_of_the_package_does_the_same(site: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions", index="New words.")
+    revision = reportgen.render(str(site), captions=str(captions), title="Another title")
+    assert revision.record.title == "Another title"
+    assert "New words." in index_of(site)
