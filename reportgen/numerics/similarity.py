@@ -10,6 +10,7 @@
 Everything from the Gram matrix on is float64.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +64,7 @@ def centred(grams: torch.Tensor, *, debiased: bool) -> torch.Tensor:
     total = grams.sum(dim=(-2, -1), keepdim=True) / ((count - 1) * (count - 2))
     grams = grams - rows - rows.transpose(-1, -2) + total
     grams = grams - torch.diag_embed(grams.diagonal(dim1=-2, dim2=-1))
-    return grams / (count * (count - 3)) ** 0.5
+    return grams / math.sqrt(count * (count - 3))
 
 
 def hsic(grams: torch.Tensor, *, debiased: bool) -> torch.Tensor:

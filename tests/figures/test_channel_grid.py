@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from figures.figure_cases import activation
-from reportgen.figures.base import Figure, FigureOptions
+from reportgen.figures.base import Figure, FigureOptions, Subject
 from reportgen.figures.channel_grid import ChannelGrid
 from reportgen.numerics.scaling import parse_scale
 
 
 def grid(maps: torch.Tensor, scale: str = "channel", max_channels: int = 0) -> Figure:
     options = FigureOptions(parse_scale(scale), max_channels=max_channels)
-    (figure,) = ChannelGrid(options).update(activation(maps[None]))
+    (figure,) = ChannelGrid(options, Subject()).update(activation(maps[None]))
     return figure
 
 

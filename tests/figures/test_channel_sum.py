@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from figures.figure_cases import activation
-from reportgen.figures.base import FigureOptions
+from reportgen.figures.base import FigureOptions, Subject
 from reportgen.figures.channel_sum import ChannelSum, channel_sum
 from reportgen.numerics.scaling import parse_scale
 
@@ -26,7 +26,7 @@ def test_the_sum_is_exact_to_float64() -> None:
 
 def test_the_picture_is_the_sum_over_its_own_range() -> None:
     maps = torch.randn(20, 7, 6, generator=torch.Generator().manual_seed(1))
-    (figure,) = ChannelSum(FigureOptions(parse_scale("0:1"))).update(activation(maps[None]))
+    (figure,) = ChannelSum(FigureOptions(parse_scale("0:1")), Subject()).update(activation(maps[None]))
     total = maps.double().numpy().sum(axis=0)
     exact = 251 * (total - total.min()) / (total.max() - total.min())
     assert np.all(np.abs(np.asarray(Image.open(io.BytesIO(figure.files["png"]))) - exact) <= 0.501)
@@ -36,14 +36,14 @@ def test_the_picture_is_the_sum_over_its_own_range() -> None:
 
 
 def test_a_symmetric_scale_is_kept() -> None:
-    (figure,) = ChannelSum(FigureOptions(parse_scale("symmetric"))).update(
+    (figure,) = ChannelSum(FigureOptions(parse_scale("symmetric")), Subject()).update(
         activation(torch.tensor([[[[1.0, -4.0]]]]))
     )
     assert (figure.data["low"], figure.data["high"]) == (-4.0, 4.0)
 
 
 def test_constant_and_non_finite_sums_are_said() -> None:
-    kind = ChannelSum(FigureOptions())
+    kind = ChannelSum(FigureOptions(), Subject())
     (flat,) = kind.update(activation(torch.ones(1, 3, 2, 2)))
     assert "It is 3 everywhere." in flat.caption
     assert flat.data["constant"] is True

@@ -8,37 +8,43 @@ import pytest
 import torch
 from PIL import Image
 
-from figures.figure_cases import activation, batch, layer, vector
+from figures.figure_cases import activation, layer, vector
+from reportgen.entities import Batch
 from reportgen.errors import UsageError
-from reportgen.figures.base import Figure, FigureKind, FigureOptions
+from reportgen.figures.base import Figure, FigureKind, FigureOptions, Product, Subject
 from reportgen.figures.registry import figure_kinds
 from reportgen.numerics.scaling import parse_scale
 from reportgen.site.render import templates_directory
 
-NAMES = [kind.name for kind in figure_kinds(FigureOptions())]
+SUBJECT = Subject(layers=(layer(), layer("fc", index=2, slug="fc")), outputs=("fc",), images=2)
+NAMES = [kind.name for kind in figure_kinds(FigureOptions(), SUBJECT)]
 
 
 def make(name: str, options: FigureOptions | None = None) -> FigureKind:
-    return next(kind for kind in figure_kinds(options or FigureOptions()) if kind.name == name)
+    return next(kind for kind in figure_kinds(options or FigureOptions(), SUBJECT) if kind.name == name)
 
 
-def report(kind: FigureKind, maps: torch.Tensor) -> Iterator[Figure]:
-    """All figures of a report with one batch, one map node and one vector node."""
-    yield from kind.begin_batch(batch(maps.shape[0]))
-    for event in (activation(maps), vector(maps.flatten(1))):
+def products(kind: FigureKind, maps: torch.Tensor) -> Iterator[Product]:
+    """Everything a kind makes in a report with one batch, one map node and one vector node."""
+    vectors = vector(maps.mean((2, 3)))
+    yield from kind.begin_batch(Batch(vectors.images, maps[:, :1].expand(-1, 3, -1, -1)))
+    for event in (activation(maps), vectors):
         if kind.wants(event.layer):
+            kind.observe(event)
             yield from kind.update(event)
     yield from kind.end_batch()
     yield from kind.compute()
+
+
+def report(kind: FigureKind, maps: torch.Tensor) -> list[Figure]:
+    return [product for product in products(kind, maps) if isinstance(product, Figure)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(2, 8, 5, 5), (1, 1, 1, 1), (1, 13, 1, 9), (2, 97, 3, 2)])
 def test_every_figure_can_be_shown_and_recorded(name: str, shape: tuple[int, ...]) -> None:
     maps = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = list(report(make(name), maps))
-    assert found
-    for figure in found:
+    for figure in report(make(name), maps):
         assert figure.kind == name
         assert figure.alt.strip()
         assert figure.caption.endswith(".")
@@ -61,20 +67,28 @@ def test_no_value_breaks_a_figure(name: str, value: float) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_figures_do_not_depend_on_the_batch_size(name: str) -> None:
     maps = torch.randn(3, 8, 5, 5, generator=torch.Generator().manual_seed(1))
-    together = {figure.image: figure for figure in make(name).update(activation(maps))}
-    for number in range(3):
-        (alone,) = make(name).update(activation(maps[number : number + 1])) or (None,)
-        if alone is not None:
-            whole = together[f"image{number}"]
-            assert alone.files == whole.files
-            assert alone.data == whole.data
+    together = [(figure.files, figure.data) for figure in figures_of_node(name, maps)]
+    one_by_one = [
+        (figure.files, figure.data) for number in range(3) for figure in figures_of_node(name, maps[number : number + 1])
+    ]
+    assert one_by_one == together
+
+
+def figures_of_node(name: str, maps: torch.Tensor) -> list[Figure]:
+    """The figures a kind makes of a map node, one image after the other."""
+    kind = make(name)
+    if not kind.wants(layer()):
+        return []
+    list(kind.begin_batch(Batch((), maps)))
+    kind.observe(activation(maps))
+    return [product for product in kind.update(activation(maps)) if isinstance(product, Figure)]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_activation_is_left_as_it_was(name: str) -> None:
     maps = torch.randn(1, 8, 5, 5)
     before = maps.clone()
-    list(report(make(name), maps))
+    report(make(name), maps)
     assert torch.equal(maps, before)
 
 
@@ -84,19 +98,19 @@ def test_every_kind_has_its_template(name: str) -> None:
 
 
 def test_kinds_are_fresh_and_in_page_order() -> None:
-    first, second = figure_kinds(FigureOptions()), figure_kinds(FigureOptions())
+    first, second = figure_kinds(FigureOptions(), SUBJECT), figure_kinds(FigureOptions(), SUBJECT)
     assert not {id(kind) for kind in first} & {id(kind) for kind in second}
     assert [kind.order for kind in first] == sorted(kind.order for kind in first)
 
 
 def test_chosen_kinds_only() -> None:
-    assert [kind.name for kind in figure_kinds(FigureOptions(), ["channel_sum"])] == [
+    assert [kind.name for kind in figure_kinds(FigureOptions(), SUBJECT, ["channel_sum"])] == [
         "input",
         "channel_sum",
         "colour_bar",
     ]
     with pytest.raises(UsageError, match=r"no figure kind 'channel_sums'; did you mean channel_sum"):
-        figure_kinds(FigureOptions(), ["channel_sums"])
+        figure_kinds(FigureOptions(), SUBJECT, ["channel_sums"])
 
 
 def test_a_diverging_map_goes_with_a_symmetric_scale() -> None:
@@ -108,6 +122,7 @@ def test_a_diverging_map_goes_with_a_symmetric_scale() -> None:
 def test_captions_name_layer_image_and_settings() -> None:
     for name in ("channel_grid", "channel_sum"):
         (figure,) = make(name).update(activation(torch.randn(1, 8, 5, 5), layer("layer1.0.conv1")))
+        assert isinstance(figure, Figure)
         assert "layer1.0.conv1 (Conv2d, 3 to 8 channels, 3 × 3 kernel, stride 1)" in figure.caption
         assert "image0.png" in figure.caption
         assert "layer1.0.conv1" in figure.alt
