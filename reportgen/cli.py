@@ -192,10 +192,31 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     network.add_argument("--mean", metavar="A,B,C", help="mean of the normalisation, a number a channel")
     network.add_argument("--std", metavar="A,B,C", help="standard deviation of the normalisation")
     network.add_argument("--batch-size", type=int, metavar="N", help="images a forward pass; default 1")
+    network.add_argument("--categories", metavar="FILE", help="the names of the classes, one a line")
+    _add_analyses(build.add_argument_group("what is measured"))
     running = build.add_argument_group("running")
     running.add_argument("--strict", action="store_const", const=True, help="no site when a node or figure fails")
     running.add_argument("--force", action="store_const", const=True, help="replace a report that is there")
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
+
+
+def _add_analyses(analyses: Any) -> None:
+    analyses.add_argument(
+        "--statistics", type=Path, metavar="DIR", help="further images that feed statistics and CKA, not drawn"
+    )
+    analyses.add_argument("--cka", metavar="KIND", help="debiased (default) or biased")
+    analyses.add_argument("--cka-examples", metavar="WHAT", help="images, positions, or auto (default)")
+    analyses.add_argument(
+        "--channel-similarity", metavar="KIND", help="cka of each image (default) or correlation over all images"
+    )
+    analyses.add_argument(
+        "--balance", metavar="WHAT", help="hypercolumns: channels (default) or layers weigh the same"
+    )
+    analyses.add_argument(
+        "--overview", metavar="COLSxROWS", help="layers and channels of the overview; default 15x3"
+    )
+    analyses.add_argument("--max-filters", type=int, metavar="N", help="kernels in a picture of filters; 0: all")
+    analyses.add_argument("--arrays", action="store_const", const=True, help="also write the maps, as npz files")
 
 
 _OPTIONS = frozenset(field.name for field in dataclasses.fields(Options))

@@ -88,7 +88,7 @@ def build_report(
         with untouched(model.module):
             network = trace(model.module, deep=options.deep)
             selection = select(network.layers, options.nodes, options.exclude)
-            subject = _subject(network, selection, model, len(sources), len(further))
+            subject = _subject(network, selection, model, options, len(sources), len(further))
             kinds = figure_kinds(figure_options, subject, options.figures)
             ledger = Ledger(network, selection)
             waiting = _batches(model, sources, further, options)
@@ -182,12 +182,14 @@ def _check_early(options: Options) -> FigureOptions:
     )
 
 
-def _subject(network: Network, selection: Selection, model: Model, images: int, statistics: int) -> Subject:
+def _subject(
+    network: Network, selection: Selection, model: Model, options: Options, images: int, statistics: int
+) -> Subject:
     def module_of(layer: Layer) -> nn.Module | None:
         return network.root.get_submodule(layer.target) if layer.op == "call_module" else None
 
     layers = tuple(layer for layer in network.layers if layer.name in selection.names)
-    return Subject(layers, network.outputs, module_of, model.categories, images, statistics)
+    return Subject(layers, network.outputs, module_of, options.categories or model.categories, images, statistics)
 
 
 def _record(

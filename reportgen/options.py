@@ -36,6 +36,8 @@ class Options:
     size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    categories: tuple[str, ...] = ()
+    """The names of the classes, in the order of the model's outputs; a list, or a file with a name a line."""
     batch_size: int = 0
     """Images a forward pass; 0: as suits the report."""
     statistics: Path | None = None
@@ -88,16 +90,25 @@ def make_options(values: Mapping[str, Any], *, where: str = "", directory: Path 
             raise UsageError(f"{prefix}{key} = {value!r}: {error}") from None
     if directory:
         _resolve(checked, directory)
+    if isinstance(checked.get("categories"), Path):
+        checked["categories"] = _read_categories(checked["categories"])
     return Options(**checked)
 
 
 def _resolve(checked: dict[str, Any], directory: Path) -> None:
     """Let relative paths among the checked values start at `directory`."""
-    for name in ("captions", "statistics"):
-        if checked.get(name):
+    for name in ("captions", "statistics", "categories"):
+        if isinstance(checked.get(name), Path):
             checked[name] = directory / checked[name]
     if checked.get("weights") not in (None, "default", "none"):
         checked["weights"] = str((directory / checked["weights"]).absolute())
+
+
+def _read_categories(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: can't read the categories, a name a line in UTF-8: {error}") from None
 
 
 def read_request(path: Path, changes: Mapping[str, Any]) -> Request:
@@ -238,6 +249,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "size": _size,
     "mean": _numbers,
     "std": _numbers,
+    "categories": lambda value: Path(value) if isinstance(value, str | os.PathLike) else _texts(value),
     "batch_size": _whole(0),
     "statistics": _optional(_path),
     "hypercolumns": _sets,

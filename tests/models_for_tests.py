@@ -33,6 +33,12 @@ def sleep_long(value: torch.Tensor) -> torch.Tensor:
 
 
 @fx.wrap
+def announce(value: torch.Tensor) -> torch.Tensor:
+    print("passing through")
+    return value
+
+
+@fx.wrap
 def count_call(value: torch.Tensor, counter: torch.Tensor) -> torch.Tensor:
     counter.add_(1)
     return value + 1
@@ -208,6 +214,14 @@ class Sleeping(nn.Module):
         return sleep_long(self.conv(x)) + 1
 
 
+class Chatty(nn.Module):
+    """Prints when it is traced and when it is run."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        print("hello from forward")
+        return announce(x) + 1
+
+
 class Composite(nn.Module):
     """Has a block that torchvision takes for one node unless it is opened."""
 
@@ -238,6 +252,11 @@ def sleeping() -> nn.Module:
 
 def composite() -> nn.Module:
     return Composite()
+
+
+def chatty() -> nn.Module:
+    print("hello from the factory")
+    return Chatty()
 
 
 def one_channel() -> nn.Module:

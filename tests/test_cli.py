@@ -1,5 +1,6 @@
 """The command line: what goes in, what comes out on which stream, and with which exit code."""
 
+import json
 import os
 import re
 import shutil
@@ -354,6 +355,13 @@ def test_on_a_terminal_the_address_is_not_said_twice(
     outcome = run(*build())
     assert outcome.out == ""
     assert outcome.lines[-1] == (place / "site" / "index.html").as_uri()
+
+
+def test_what_a_model_prints_is_no_data(run: Run, place: Path) -> None:
+    outcome = run(*build(model=f"{MODELS}:chatty"))
+    assert (outcome.code, outcome.out) == (0, f"{(place / 'site' / 'index.html').as_uri()}\n")
+    listed = json.loads(run("nodes", f"{MODELS}:chatty", "--json").out)
+    assert [row["name"] for row in listed] == ["x", "announce", "add"]
 
 
 def test_images_may_follow_options(run: Run, place: Path) -> None:

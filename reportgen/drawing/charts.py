@@ -115,14 +115,14 @@ def labelled_matrix(
     side = float(np.clip(count * 0.17, 5.0, 16.0))
     row_points = side * 72 / count
     step = max(1, int(np.ceil(5.2 / row_points)))
-    margin = min(2.6, 0.07 * max(map(len, names)) * min(1.0, max(row_points * step, 5.2) / 9) + 0.3)
+    size = float(np.clip(row_points * step * 0.8, 4.2, 8.5))
+    margin = min(3.5, 0.62 * size / 72 * max(map(len, names)) + 0.4)
     with drawing(side + margin + 0.9, side + margin) as figure:
         axes = figure.add_subplot()
         axes.set_facecolor("#c9cccb")
         colours = mpl.colormaps[cmap].with_extremes(bad=(0, 0, 0, 0))
         picture = axes.imshow(values, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
         ticks = list(range(0, count, step))
-        size = float(np.clip(row_points * step * 0.8, 4.2, 8.5))
         shown = [names[tick] for tick in ticks]
         axes.set_xticks(ticks, shown, rotation=90, fontsize=size, family="DejaVu Sans Mono")
         axes.set_yticks(ticks, shown, fontsize=size, family="DejaVu Sans Mono")

@@ -74,7 +74,7 @@ class Subject:
     """What a report is about, as far as figures need to know it.
 
     `layers` are the selected ones in execution order, `outputs` the names of the nodes that the model returns,
-    `module_of` gives the module of a layer that calls one, else None, `categories` are the class names ((): unknown),
+    `module_of` gives the module of a layer calling one, else None, `categories` are the class names (() unknown),
     `images` and `statistics` how many images are drawn and how many more only feed the statistics.
     """
 
@@ -90,7 +90,7 @@ class FigureKind(Protocol):
     """A kind of figure. A report makes a fresh instance of each and calls it in this order:
 
     for each batch `begin_batch`, for each node that it wants (in execution order) `observe` and, when the batch is
-    drawn, `update`, then `end_batch`; after the last batch `compute`. What it keeps between the calls are reductions
+    drawn, `update`, then `end_batch`; after the last batch `compute`. What it keeps between calls are reductions
     that can be summed, never a value or a view of one. A kind is made as `Kind(options, subject)`.
     """
 

@@ -224,8 +224,8 @@ class LayerCKA(BaseKind):
     def _caption(self, names: Sequence[str], defined: Sequence[str]) -> str:
         low, high = self._null()
         sentences = [
-            f"Centered kernel alignment (linear, {self.options.cka}) between {count(len(names), 'layer')} in execution "
-            f"order; 1 means alike up to rotation and scale.",
+            f"Centered kernel alignment (linear, {self.options.cka}) between {count(len(names), 'layer')} in "
+            "execution order; 1 means alike up to rotation and scale.",
             self._examples_sentence(),
         ]
         if low == low:
@@ -247,8 +247,9 @@ class LayerCKA(BaseKind):
             )
         images = self.subject.images + self.subject.statistics
         why = f", since there are fewer than {IMAGES_NEEDED} images" if self.options.cka_examples == "auto" else ""
+        number = f"n = {self._sums.examples:,}"
         return (
-            f"Examples are positions{why}: n = {self._sums.examples:,} ({count(images, 'image')}, each a batch, its "
+            f"Examples are positions{why}: {number} ({count(images, 'image')}, each a batch, its "
             f"maps on a common grid of {GRID} × {GRID}; finer maps are averaged, coarser ones interpolated)."
         )
 
