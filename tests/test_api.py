@@ -11,6 +11,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch import nn
+
+import reportgen
 from models_for_tests import (
     Counting,
     Exact,
@@ -21,10 +25,6 @@ from models_for_tests import (
     Residual,
     SharedBuffer,
 )
-from PIL import Image
-from torch import nn
-
-import reportgen
 
 SPEC = f"{Path(__file__).resolve().parent / 'models_for_tests.py'}:residual"
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models_for_tests import Exact, HalfBroken, Noisy, RefusesBright, Residual
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
 import reportgen
+from models_for_tests import Exact, HalfBroken, Noisy, RefusesBright, Residual
 
 QUICK = ["channel_grid", "channel_sum"]
 """The kinds of figures that tests draw which are about something else."""

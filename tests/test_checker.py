@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+
 from canned import make_record, write_site
 from checker import check_site
 

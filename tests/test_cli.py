@@ -16,10 +16,10 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 import torch
-from models_for_tests import MARKER, Residual
 from PIL import Image
 
 import reportgen
+from models_for_tests import MARKER, Residual
 from reportgen.cli import main
 
 HERE = Path(__file__).resolve().parent
@@ -471,14 +471,14 @@ def start(
 
 
 def test_a_process_separates_its_streams_and_makes_the_same_bytes(run: Run, place: Path) -> None:
-    process = start(*build("other.jpg", out="there"), cwd=place)
+    process = start(*build(out="there"), cwd=place)
     out, err = process.communicate(timeout=120)
     address = (place / "there" / "index.html").as_uri()
     assert process.returncode == 0
     assert out == f"{address}\n"
     assert err.splitlines()[-1] == address
     assert len(err.splitlines()) == 2
-    run(*build("other.jpg", out="here"))
+    run(*build(out="here"))
     assert contents(place / "here") == contents(place / "there")
 
 

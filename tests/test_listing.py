@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from models_for_tests import Residual
 from torchvision.models.feature_extraction import get_graph_node_names
 
+from models_for_tests import Residual
 from reportgen.cli import main
 from reportgen.listing import list_nodes, table
 

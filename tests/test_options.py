@@ -22,6 +22,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "mean": ("[0.5, 0.25, 0.125]", (0.5, 0.25, 0.125)),
     "std": ("[1, 2, 4]", (1.0, 2.0, 4.0)),
     "batch_size": ("8", 8),
+    "categories": ('["disc", "ring"]', ("disc", "ring")),
     "hypercolumns": ('{low = ["conv1", "layer1"], high = "fc"}', {"low": ("conv1", "layer1"), "high": ("fc",)}),
     "balance": ('"layers"', "layers"),
     "cka": ('"biased"', "biased"),
@@ -83,6 +84,16 @@ def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
     assert request.options.captions == base / "texts"
     assert request.options.statistics == base / "more"
     assert request.options.weights == str(base / "w.pt")
+
+
+def test_categories_may_be_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("disc\nköln\n", encoding="utf-8")
+    assert read(tmp_path, 'categories = "names.txt"').options.categories == ("disc", "köln")
+
+
+def test_a_file_of_categories_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.txt"):
+        read(tmp_path, 'categories = "absent.txt"')
 
 
 def test_absolute_paths_in_the_file_stay(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def plan(count: int, tile_height: int, tile_width: int) -> Mosaic:
     """Plan a mosaic for `count` tiles that is as near square, in pixels, as a row count allows.
 
     The column count is the square root of count x height / width, rounded down or up, whichever comes nearer: 64
-    square tiles lie 8 x 8, 512 lie 23 x 23 with the last places empty. The gap is one pixel, two between tiles of 64
+    square tiles lie 8 x 8, 512 lie 23 x 23, the last places empty. The gap is one pixel, two between tiles of 64
     pixels and more.
     """
     gap = 2 if max(tile_height, tile_width) >= _WIDE_TILE else 1

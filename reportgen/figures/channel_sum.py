@@ -8,8 +8,9 @@ from reportgen.drawing.mosaic import assemble, plan
 from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
-from reportgen.figures.base import BaseKind, Figure, FigureOptions, Subject
+from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.wording import count, describe_layer, describe_number, describe_range
+from reportgen.numerics.npz import npz_bytes
 from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, quantise
 
 
@@ -26,14 +27,21 @@ class ChannelSum(BaseKind):
         self._scale = options.scale if options.scale.mode == "symmetric" else Scale("channel")
         self._palette = palette(options.colour_map)
 
-    def update(self, activation: Activation) -> Iterable[Figure]:
+    def update(self, activation: Activation) -> Iterable[Product]:
         if activation.reading.maps is None:
             return
+        layer = activation.layer
         for image, maps in zip(activation.images, activation.reading.maps, strict=True):
-            yield self._figure(activation.layer, image, maps)
+            total = channel_sum(maps)
+            array = f"maps/{image.id}/{layer.slug}.npz"
+            if self.options.arrays:
+                yield DataFile(array, npz_bytes(sum=total[0].to("cpu", torch.float32).numpy()))
+            downloads = (array,) if self.options.arrays else ()
+            yield self._figure(layer, image, maps, total, downloads)
 
-    def _figure(self, layer: Layer, image: InputImage, maps: torch.Tensor) -> Figure:
-        total = channel_sum(maps)
+    def _figure(
+        self, layer: Layer, image: InputImage, maps: torch.Tensor, total: torch.Tensor, downloads: tuple[str, ...]
+    ) -> Figure:
         ranges = finite_ranges(total)
         low, high = apply_scale(self._scale, ranges)
         tiles = quantise(total, ranges, low, high).cpu().numpy()
@@ -58,6 +66,7 @@ class ChannelSum(BaseKind):
                 "constant": bool(ranges.constant[0]),
                 "finite": ranges.finite,
             },
+            downloads=downloads,
         )
 
 

@@ -7,14 +7,15 @@ import argparse
 import time
 from pathlib import Path
 
-import draw
-import network
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name every PyTorch program uses
+
+import draw
+import network
 
 EPOCHS = 9
 SAVED_EPOCHS = (0, 1, 4, EPOCHS)

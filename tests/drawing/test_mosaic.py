@@ -1,7 +1,5 @@
 """Tiles are found where the plan says, for any count and size."""
 
-import math
-
 import numpy as np
 import pytest
 

@@ -9,9 +9,13 @@ import torch
 from PIL import Image
 
 from figures.figure_cases import activation
-from reportgen.figures.base import FigureOptions, Subject
+from reportgen.figures.base import DataFile, Figure, FigureOptions, Subject
 from reportgen.figures.channel_sum import ChannelSum, channel_sum
 from reportgen.numerics.scaling import parse_scale
+
+
+def figures(kind: ChannelSum, maps: torch.Tensor) -> list[Figure]:
+    return [product for product in kind.update(activation(maps)) if isinstance(product, Figure)]
 
 
 def test_the_sum_is_exact_to_float64() -> None:
@@ -26,7 +30,7 @@ def test_the_sum_is_exact_to_float64() -> None:
 
 def test_the_picture_is_the_sum_over_its_own_range() -> None:
     maps = torch.randn(20, 7, 6, generator=torch.Generator().manual_seed(1))
-    (figure,) = ChannelSum(FigureOptions(parse_scale("0:1")), Subject()).update(activation(maps[None]))
+    (figure,) = figures(ChannelSum(FigureOptions(parse_scale("0:1")), Subject()), maps[None])
     total = maps.double().numpy().sum(axis=0)
     exact = 251 * (total - total.min()) / (total.max() - total.min())
     assert np.all(np.abs(np.asarray(Image.open(io.BytesIO(figure.files["png"]))) - exact) <= 0.501)
@@ -36,21 +40,32 @@ def test_the_picture_is_the_sum_over_its_own_range() -> None:
 
 
 def test_a_symmetric_scale_is_kept() -> None:
-    (figure,) = ChannelSum(FigureOptions(parse_scale("symmetric")), Subject()).update(
-        activation(torch.tensor([[[[1.0, -4.0]]]]))
-    )
+    kind = ChannelSum(FigureOptions(parse_scale("symmetric")), Subject())
+    (figure,) = figures(kind, torch.tensor([[[[1.0, -4.0]]]]))
     assert (figure.data["low"], figure.data["high"]) == (-4.0, 4.0)
 
 
 def test_constant_and_non_finite_sums_are_said() -> None:
     kind = ChannelSum(FigureOptions(), Subject())
-    (flat,) = kind.update(activation(torch.ones(1, 3, 2, 2)))
+    (flat,) = figures(kind, torch.ones(1, 3, 2, 2))
     assert "It is 3 everywhere." in flat.caption
     assert flat.data["constant"] is True
     maps = torch.ones(1, 3, 2, 2)
     maps[0, 0, 0, 0] = float("nan")
-    (holed,) = kind.update(activation(maps))
+    (holed,) = figures(kind, maps)
     assert "NaN is magenta" in holed.caption
-    (empty,) = kind.update(activation(torch.full((1, 3, 2, 2), float("inf"))))
+    (empty,) = figures(kind, torch.full((1, 3, 2, 2), float("inf")))
     assert "No value is finite." in empty.caption
     assert empty.data["low"] is None
+
+
+def test_arrays_hold_the_sum_itself() -> None:
+    maps = torch.randn(1, 5, 4, 3)
+    data, figure = ChannelSum(FigureOptions(arrays=True), Subject()).update(activation(maps))
+    assert isinstance(data, DataFile)
+    assert isinstance(figure, Figure)
+    assert data.name == "maps/image0/stem.conv.npz"
+    assert figure.downloads == (data.name,)
+    found = np.load(io.BytesIO(data.content))["sum"]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, maps[0].double().numpy().sum(axis=0), rtol=1e-6)

@@ -68,9 +68,8 @@ def test_no_value_breaks_a_figure(name: str, value: float) -> None:
 def test_figures_do_not_depend_on_the_batch_size(name: str) -> None:
     maps = torch.randn(3, 8, 5, 5, generator=torch.Generator().manual_seed(1))
     together = [(figure.files, figure.data) for figure in figures_of_node(name, maps)]
-    one_by_one = [
-        (figure.files, figure.data) for number in range(3) for figure in figures_of_node(name, maps[number : number + 1])
-    ]
+    apart = [figure for number in range(3) for figure in figures_of_node(name, maps[number : number + 1])]
+    one_by_one = [(figure.files, figure.data) for figure in apart]
     assert one_by_one == together
 
 

@@ -40,7 +40,7 @@ class Net(nn.Module):
 def network() -> Network:
     torch.manual_seed(0)
     model = Net().eval()
-    model.bn.running_mean.normal_()  # type: ignore[union-attr,operator]
+    model.bn.running_mean.normal_()  # type: ignore[union-attr]
     model.bn.bias.data.normal_()
     return trace(model)
 
@@ -110,7 +110,8 @@ def hsic_1(k: NDArray[np.float64], l: NDArray[np.float64]) -> float:  # noqa: E7
 
 def kernel(features: NDArray[np.float64]) -> NDArray[np.float64]:
     centred = features - features.mean(axis=0)
-    return centred @ centred.T
+    found: NDArray[np.float64] = centred @ centred.T
+    return found
 
 
 def test_images_as_examples_equal_a_double_loop_over_clones() -> None:
@@ -208,7 +209,10 @@ def test_dead_constant_and_non_finite_layers_are_undefined_with_the_cause() -> N
     assert facts["undefined"]["conv"] == "it is the same for every example"
     assert "undefined (gray)" in figures[0].caption
     net = network()
-    net.root.get_submodule("conv2").bias.data[0] = float("nan")  # type: ignore[index,union-attr]
+    convolution = net.root.get_submodule("conv2")
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
+    convolution.bias.data[0] = float("nan")
     names, found, facts, _ = run(net, [torch.randn(2, 3, 16, 16)])
     assert facts["undefined"]["conv2"] == "it has values that are not finite"
     assert np.isnan(found[names.index("conv2")]).all()

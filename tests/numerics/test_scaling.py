@@ -53,9 +53,12 @@ def test_exact_fractions() -> None:
         assert abs(exact - index) <= Fraction(1, 2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool]
+)
 def test_dtypes(dtype: torch.dtype) -> None:
-    maps = (torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0)) * 50).clamp(min=0).to(dtype)
+    random = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    maps = (random * 50).clamp(min=0).to(dtype)
     values = maps.to(torch.float64).numpy()
     for channel, found in zip(values, indices(maps), strict=True):
         assert_rounded(found, expected(channel, channel.min(), channel.max()))
@@ -63,7 +66,8 @@ def test_dtypes(dtype: torch.dtype) -> None:
 
 def test_values_that_float32_could_not_span() -> None:
     for values in ([-3e38, 0.0, 3e38], [1e-44, 5e-44, 1e-43], [1e300, 2e300, 3e300]):
-        maps = torch.tensor(values, dtype=torch.float64 if values[-1] > 1e38 * 4 else torch.float32).reshape(1, 1, 3)
+        dtype = torch.float64 if values[-1] > 4e38 else torch.float32
+        maps = torch.tensor(values, dtype=dtype).reshape(1, 1, 3)
         array = maps.numpy().astype(np.float64)
         assert_rounded(indices(maps), expected(array, array.min(), array.max()))
 

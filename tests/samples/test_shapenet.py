@@ -69,9 +69,7 @@ def test_accuracy_on_fresh_pictures_is_what_the_readme_says(
 ) -> None:
     pictures, labels = fresh
     correct = classify(load_network(WEIGHTS), pictures) == labels
-    claim = re.search(
-        r"Accuracy on 2,000 fresh pictures: ([\d.]+) %", (FOLDER / "README.md").read_text("utf-8")
-    )
+    claim = re.search(r"Accuracy on 2,000 fresh pictures: ([\d.]+) %", (FOLDER / "README.md").read_text("utf-8"))
     assert claim is not None
     assert correct.mean() > 0.95
     assert 100 * correct.mean() == pytest.approx(float(claim[1]), abs=2.0)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from canned import IMAGES, LAYERS, chain, make_image, make_layer, make_record, with_model, write_site
 from playwright.sync_api import Browser, Page, Request, sync_playwright
+
+from canned import IMAGES, LAYERS, chain, make_image, make_layer, make_record, with_model, write_site
 
 WIDTHS = (360, 1280)
 SCHEMES = ("light", "dark")

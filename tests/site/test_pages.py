@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import pytest
-from canned import IMAGES, KINDS, LAYERS, chain, figures_of, make_figure, make_image, make_layer, make_record
 
+from canned import IMAGES, KINDS, LAYERS, chain, figures_of, make_figure, make_image, make_layer, make_record
 from reportgen.site.pages import (
     AboutPage,
     Group,

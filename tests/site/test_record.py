@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from canned import make_figure, make_layer, make_record, with_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from canned import make_figure, make_layer, make_record, with_model
 from reportgen.errors import InputError
 from reportgen.site.record import Record, from_json, read_record, to_json
 

@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element
 
 import html5lib
 import pytest
+
 from canned import (
     IMAGES,
     KINDS,
@@ -27,7 +28,6 @@ from canned import (
     write_site,
 )
 from checker import check_site
-
 from reportgen.names import slugify
 from reportgen.site.record import KindEntry, Record, from_json, to_json
 from reportgen.site.render import number, operation, plural, render, shape, sized, templates_directory

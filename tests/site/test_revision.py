@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canned import make_record, read_tree, write_site
-from checker import check_site
 
 import reportgen
+from canned import make_record, read_tree, write_site
+from checker import check_site
 from reportgen.errors import InputError, OutputError, ReportError, UsageError
 from reportgen.site.record import read_record, to_json
 from reportgen.site.revision import rewrite

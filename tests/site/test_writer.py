@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from canned import make_record, read_tree, write_site
 from checker import check_site
-
 from reportgen.errors import OutputError
 from reportgen.site.record import to_json
 from reportgen.site.writer import SiteWriter, check_target, figure_stem, format_manifest, read_manifest, revise

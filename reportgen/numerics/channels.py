@@ -1,0 +1,152 @@
+"""How alike the channels of one layer are: CKA between all pairs, and squared correlation over positions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from reportgen.numerics.similarity import RELATIVE_THRESHOLD, centred
+
+FLOAT64_CHANNELS = 512
+"""Up to so many channels second moments are summed in float64, above in float32: a layer's take C x C values."""
+
+
+@dataclass(frozen=True)
+class ChannelSimilarity:
+    """`values` (C, C) with zeros in the rows and columns of undefined channels, and why these are: bool, (C,) each.
+
+    `constant` channels are the same for every example, `infinite` ones hold values that are not finite, and
+    `degenerate` ones vary but have a centred kernel of zero.
+    """
+
+    values: torch.Tensor
+    constant: torch.Tensor
+    infinite: torch.Tensor
+    degenerate: torch.Tensor
+
+    @property
+    def defined(self) -> torch.Tensor:
+        """Which channels can be compared: bool, (C,)."""
+        return ~(self.constant | self.infinite | self.degenerate)
+
+    def with_nan(self) -> torch.Tensor:
+        """Return a copy of `values`, NaN in the rows and columns of undefined channels."""
+        values = self.values.clone()
+        values[~self.defined] = torch.nan
+        values[:, ~self.defined] = torch.nan
+        return values
+
+    def block_means(self, block: int) -> torch.Tensor:
+        """Return means over blocks of `block` x `block` channels, (ceil(C / block), same), undefined ones left out.
+
+        The last block holds the rest. NaN where a block has no defined channel.
+        """
+        share = functional.avg_pool1d(self.defined.to(self.values)[None], block, ceil_mode=True)[0]
+        share = torch.where(share > 0, share, torch.nan)
+        means = functional.avg_pool2d(self.values[None], block, ceil_mode=True)[0]
+        return means / share[:, None] / share[None, :]
+
+    def most_alike(self, count: int = 8) -> list[tuple[int, int, float]]:
+        """Return the `count` pairs of different channels with the largest values, best first.
+
+        Each lies in a row whose largest value is among the 2 * count largest, so only those rows are sorted.
+        """
+        values = self.values.clone().fill_diagonal_(-torch.inf)
+        values[~self.defined] = -torch.inf
+        values[:, ~self.defined] = -torch.inf
+        best = values.amax(dim=1).cpu().numpy()
+        rows = np.argsort(-best, kind="stable")[: 2 * count].tolist()
+        pairs = {pair for row in rows for pair in _best_of_row(row, values[row].cpu().numpy(), count)}
+        return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))[:count]
+
+
+def _best_of_row(row: int, values: NDArray[np.float64], count: int) -> Iterator[tuple[int, int, float]]:
+    for column in np.argsort(-values, kind="stable")[:count].tolist():
+        if np.isfinite(values[column]):
+            yield min(row, column), max(row, column), float(values[column])
+
+
+def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
+    """Return the linear CKA between all channels of one image's `maps` (C, H, W), any real dtype.
+
+    The H rows of a map are its examples (4 or more), the W columns its features, each centred over the rows.
+    """
+    values, infinite = _scaled(maps)
+    mean = values.mean(dim=1, keepdim=True)
+    values -= mean
+    grams = torch.bmm(values, values.transpose(1, 2))
+    spread = grams.diagonal(dim1=1, dim2=2).sum(1)
+    constant = ~infinite & (spread <= RELATIVE_THRESHOLD * (spread + maps.shape[1] * mean.square().sum((1, 2))))
+    kernels = _upper_triangle(centred(grams, debiased=debiased), diagonal=not debiased)
+    norms = kernels.norm(dim=1)
+    degenerate = ~infinite & ~constant & (norms <= RELATIVE_THRESHOLD * grams.flatten(1).norm(dim=1))
+    # CKA is the cosine between centred kernels; dividing by infinity leaves zeros.
+    kernels /= torch.where(infinite | constant | degenerate, torch.inf, norms)[:, None]
+    return ChannelSimilarity(kernels @ kernels.T, constant, infinite, degenerate)
+
+
+def _scaled(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A float64 copy with the largest magnitude of each channel 1, and which channels are not finite (zero there).
+
+    CKA does not depend on a channel's size, but the fourth powers on the way to it would overflow.
+    """
+    low, high = torch.aminmax(maps.flatten(1), dim=1)
+    peak = torch.maximum(low.double().abs(), high.double().abs())
+    infinite = ~torch.isfinite(peak)
+    values = maps.to(torch.float64, copy=True)
+    values[infinite] = 0
+    values /= torch.where(infinite | (peak == 0), 1.0, peak)[:, None, None]
+    return values, infinite
+
+
+def _upper_triangle(kernels: torch.Tensor, *, diagonal: bool) -> torch.Tensor:
+    """Symmetric (C, n, n) as vectors (C, d) with the same inner products, in half the numbers."""
+    count = kernels.shape[-1]
+    rows, columns = torch.triu_indices(count, count, 0 if diagonal else 1, device=kernels.device)
+    packed = kernels.flatten(1)[:, rows * count + columns]
+    weights = torch.where(rows == columns, 1.0, 2.0).to(packed)
+    return packed.mul_(weights.sqrt())
+
+
+@dataclass
+class Correlation:
+    """Second moments of a layer's channels about their means over all positions of all images, in one pass.
+
+    Images are merged one by one: T. Chan, G. Golub, R. LeVeque: Algorithms for Computing the Sample Variance, The
+    American Statistician 37, 1983.
+    """
+
+    images: int = 0
+    positions: int = 0
+    mean: torch.Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    moments: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
+
+    def add(self, maps: torch.Tensor) -> None:
+        """Take in the maps (C, H, W), any real dtype, of one image."""
+        values = maps.flatten(1).to(torch.float64, copy=True)
+        mean = values.mean(dim=1)
+        values -= mean[:, None]
+        moments = values @ values.T
+        if not self.images:
+            exact = len(mean) <= FLOAT64_CHANNELS
+            self.mean = torch.zeros_like(mean)
+            self.moments = torch.zeros_like(moments, dtype=torch.float64 if exact else torch.float32)
+        count = values.shape[1]
+        total = self.positions + count
+        change = mean - self.mean
+        self.moments += moments.addr_(change, change, alpha=self.positions * count / total)
+        self.mean += change * (count / total)
+        self.positions, self.images = total, self.images + 1
+
+    def similarity(self) -> ChannelSimilarity:
+        """Return the squared Pearson correlation of all pairs, in the dtype of the moments."""
+        spread = self.moments.diagonal().double()
+        square = spread + self.positions * self.mean.square()
+        infinite = ~torch.isfinite(square)
+        constant = ~infinite & (spread <= RELATIVE_THRESHOLD * square)
+        norms = torch.where(infinite | constant, torch.nan, spread).sqrt().to(self.moments)
+        squared = (self.moments / norms[:, None] / norms[None, :]).square_()
+        return ChannelSimilarity(squared.nan_to_num_(0), constant, infinite, torch.zeros_like(constant))
