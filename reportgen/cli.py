@@ -1,11 +1,13 @@
 """The command line: arguments become Options, one call is made, and an exit code comes back."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import reportgen
 from reportgen.errors import ReportError, UsageError
+from reportgen.names import did_you_mean
 from reportgen.options import Options, Request, make_options, read_request
 
 if TYPE_CHECKING:
@@ -36,14 +39,20 @@ class _Terminated(KeyboardInterrupt):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    given = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    command: Callable[[argparse.Namespace], int] = given.command
+    debug = False
     try:
-        return command(given)
+        signal.signal(signal.SIGTERM, _terminate)
+        given = _parse(arguments)
+        debug = given.debug
+        command: Callable[[argparse.Namespace], int] = given.command
+        given.data = sys.stdout
+        with contextlib.redirect_stdout(sys.stderr):  # what a model prints is no data
+            code = command(given)
+        given.data.flush()  # a reader that went away is noticed here, not after the end
+        return code
     except ReportError as error:
-        if given.debug:
-            raise
+        if debug:
+            traceback.print_exc()
         return _complain(str(error), error.exit_code)
     except _Terminated:
         return _complain("terminated; nothing was written", TERMINATED)
@@ -53,10 +62,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        if given.debug:
-            raise
+        if debug:
+            traceback.print_exc()
         message = " ".join(str(error).split())
         return _complain(f"a bug: {type(error).__name__}: {message}; --debug shows where", BUG)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """argparse takes all positional arguments at once; images that come after an option are added here."""
+    given, rest = parser().parse_known_args(arguments)
+    unknown = [word for word in rest if word.startswith("-") or not hasattr(given, "images")]
+    if unknown:
+        raise UsageError(f"there is no option {unknown[0]}; {did_you_mean(unknown[0], given.options)}".rstrip("; "))
+    if rest:
+        given.images = [*given.images, *rest]
+    return given
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes are UsageErrors, one line each, and not a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def _terminate(_: int, __: FrameType | None) -> NoReturn:
@@ -75,21 +102,26 @@ def _say(message: str, quiet: bool = False) -> None:
 
 def _build(given: argparse.Namespace) -> int:
     request = _request(given)
-    from reportgen.driver import build_report
-
     if request.model is None:
         raise UsageError("no model: give MODEL, or `model` in the --config file")
     if request.out is None:
         raise UsageError("no output: give --out DIR, or `out` in the --config file")
+    from reportgen.driver import build_report
+
     report = build_report(request.model, request.images, request.out, request.options, request.directory)
-    _tell(report, quiet=request.options.quiet)
+    _tell(report, given.data, quiet=request.options.quiet)
     return 0 if report.complete else FAILED_PARTLY
 
 
 def _request(given: argparse.Namespace) -> Request:
     """Merge the TOML file and the command line; what the command line says wins."""
     changes = {name: value for name, value in vars(given).items() if name in _OPTIONS and value is not None}
-    request = read_request(given.config, changes) if given.config else Request(options=make_options(changes))
+    here = Path.cwd()
+    request = (
+        read_request(given.config, changes)
+        if given.config
+        else Request(options=make_options(changes, directory=here))
+    )
     return Request(
         model=given.model or request.model,
         images=tuple(given.images) or request.images,
@@ -99,21 +131,22 @@ def _request(given: argparse.Namespace) -> Request:
     )
 
 
-def _tell(report: "Report", *, quiet: bool) -> None:
+def _tell(report: "Report", data: Any, *, quiet: bool) -> None:
     for warning in report.warnings:
         _say(f"reportgen: warning: {warning}", quiet)
     for problem in report.record.problems:
-        _say(f"reportgen: failed: {problem}", quiet)
+        _say(f"reportgen: failed: {problem}")
+    images = len(report.record.images)
     drawn = sum(layer.status == "drawn" for layer in report.record.layers)
     _say(
-        f"{drawn} of {len(report.record.layers)} nodes drawn for {len(report.record.images)} images: "
+        f"{drawn} of {len(report.record.layers)} nodes drawn for {images} image{'s' if images != 1 else ''}: "
         f"{len(report.record.figures):,} figures, {report.files:,} files, {report.bytes / 1e6:.1f} MB "
         f"in {report.seconds:.1f} s",
         quiet,
     )
     _say(report.address, quiet)
-    if not sys.stdout.isatty():
-        print(report.address)  # noqa: T201 - the address is data for a script that reads it
+    if not data.isatty():
+        print(report.address, file=data)
 
 
 def _nodes(given: argparse.Namespace) -> int:
@@ -121,7 +154,8 @@ def _nodes(given: argparse.Namespace) -> int:
 
     size = make_options({"size": given.size}).size
     rows = list_nodes(given.model, weights=given.weights, size=size, deep=given.deep)
-    print(json.dumps(rows, indent=1, ensure_ascii=False) if given.json else table(rows))  # noqa: T201 - data
+    text = json.dumps(rows, indent=1, ensure_ascii=False) if given.json else table(rows)
+    print(text, file=given.data)
     return 0
 
 
@@ -136,7 +170,7 @@ def _render(given: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="reportgen",
         description="A browsable site of what every layer of a vision network did with your images.",
         epilog=_SPECS,
@@ -161,7 +195,7 @@ def _add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    command.set_defaults(command=call)
+    command.set_defaults(command=call, options=command._option_string_actions)
     return command
 
 

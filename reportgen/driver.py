@@ -12,12 +12,11 @@ from typing import Any
 from torch import nn
 
 import reportgen
-from reportgen.drawing.palette import palette
 from reportgen.entities import Activation, Batch, Failure, Layer
 from reportgen.errors import IncompleteError
 from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
-from reportgen.figures.layer_cka import images_are_examples
-from reportgen.figures.registry import check_kinds, figure_kinds
+from reportgen.figures.layer_cka import batch_size
+from reportgen.figures.registry import check_kinds, figure_kinds, read_options
 from reportgen.inputs.batches import batches
 from reportgen.inputs.images import ImageSource, Item, find_images
 from reportgen.inputs.models import Model, load_model
@@ -27,6 +26,7 @@ from reportgen.names import slugify
 from reportgen.network.capture import stream
 from reportgen.network.graph import (
     Network,
+    RandomState,
     Selection,
     buffers_kept,
     count_parameters,
@@ -36,8 +36,6 @@ from reportgen.network.graph import (
     trace,
     untouched,
 )
-from reportgen.numerics.scaling import parse_scale
-from reportgen.numerics.similarity import MIN_EXAMPLES
 from reportgen.options import Options
 from reportgen.progress import Progress
 from reportgen.site.captions import read_captions
@@ -119,10 +117,17 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
     sources = find_images(items)
     model = _load(spec, options, None)
     # Not `untouched`: between two activations, the random state is the consumer's.
+    drawn = RandomState()
     with buffers_kept(model.module), evaluating(model.module):
-        network = trace(model.module, deep=options.deep)
+        with drawn.inside():
+            network = trace(model.module, deep=options.deep)
         selection = select(network.layers, options.nodes, options.exclude)
-        for event in stream(network, _batches(model, sources, (), options), selection.names):
+        events = stream(network, _batches(model, sources, (), options), selection.names)
+        while True:
+            with drawn.inside():
+                event = next(events, None)
+            if event is None:
+                return
             if isinstance(event, Failure):
                 raise IncompleteError(f"{event.layer.name}: {event.reason}")
             yield event
@@ -148,7 +153,7 @@ def _batches(
         yield from batches(
             part,
             model.preprocess,
-            _batch_size(len(sources) + len(further), options),
+            batch_size(options.batch_size, options.cka_examples, len(sources) + len(further)),
             device,
             dtype,
             tensors_normalised=options.mean is not None,
@@ -156,30 +161,11 @@ def _batches(
         )
 
 
-def _batch_size(images: int, options: Options) -> int:
-    """The batch size as given, else one; enough for debiased CKA where images are its examples."""
-    if images_are_examples(options.cka_examples, images):
-        return max(options.batch_size or 16, MIN_EXAMPLES)
-    return options.batch_size or 1
-
-
 def _check_early(options: Options) -> FigureOptions:
     """Refuse what no model could make right, before one is loaded."""
     check_kinds(options.figures)
-    palette(options.cmap or "viridis")
-    return FigureOptions(
-        scale=parse_scale(options.scale),
-        cmap=options.cmap,
-        max_channels=options.max_channels,
-        hypercolumns=options.hypercolumns,
-        balance=options.balance,
-        cka=options.cka,
-        cka_examples=options.cka_examples,
-        channel_similarity=options.channel_similarity,
-        overview=options.overview,
-        max_filters=options.max_filters,
-        arrays=options.arrays,
-    )
+    asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(FigureOptions)}
+    return read_options(**asked)
 
 
 def _subject(

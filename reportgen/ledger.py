@@ -1,7 +1,7 @@
 """What a build learns about each node and figure while it walks: from this the record is made."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -30,8 +30,17 @@ class _Fate:
     dtype: str | None = None
     layout: str = ""
     skipped: str = NOT_REACHED
-    failed: str = ""
     drawn: bool = False
+    broken: str = ""
+    """Why a figure of the layer could not be made."""
+    failures: dict[str, list[str]] = field(default_factory=dict)
+    """Why the layer could not be computed, and on which images."""
+
+    @property
+    def failed(self) -> str:
+        """What to say of it when something failed, or an empty string."""
+        told = [f"{reason} (on {', '.join(names)})" for reason, names in self.failures.items()]
+        return "; ".join(told) or self.broken
 
 
 class Ledger:
@@ -62,12 +71,9 @@ class Ledger:
             fate.dtype = str(activation.value.dtype).removeprefix("torch.")
 
     def add_failure(self, failure: Failure) -> None:
-        """Enter a node that could not be computed for a batch; the first reason stands on its page."""
+        """Enter a node that could not be computed for a batch."""
         fate = self._fates[failure.layer.name]
-        names = ", ".join(image.name for image in failure.images)
-        if not fate.failed:
-            fate.failed = f"{failure.reason} (on {names})"
-            self._problems.append(f"{failure.layer.name}: {fate.failed}")
+        fate.failures.setdefault(failure.reason, []).extend(image.name for image in failure.images)
 
     def add_figure(self, figure: Figure, files: list[str]) -> None:
         """Enter a figure whose files were written."""
@@ -95,21 +101,32 @@ class Ledger:
     def add_broken_figure(self, kind: FigureKind, layer: Layer | None, error: Exception) -> None:
         """Enter a figure that raised."""
         reason = f"the figure {kind.name} raised {type(error).__name__}: {' '.join(str(error).split())}"
-        if layer is not None and not self._fates[layer.name].failed:
-            self._fates[layer.name].failed = reason
+        if layer is not None and not self._fates[layer.name].broken:
+            self._fates[layer.name].broken = reason
         self._problems.append(f"{layer.name}: {reason}" if layer else reason)
 
     @property
     def images(self) -> list[ImageEntry]:
+        """The images that are drawn, in order."""
         return self._images
 
     @property
     def figures(self) -> list[FigureEntry]:
-        return self._figures
+        """The figures by image and layer, in an order that does not depend on the batch size."""
+        images = {image.id: number for number, image in enumerate(self._images)}
+        layers = {layer.name: layer.index for layer in self._network.layers}
+
+        def place(figure: FigureEntry) -> tuple[int, int]:
+            return images.get(figure.image or "", len(images)), layers.get(figure.layer or "", -1)
+
+        return sorted(self._figures, key=place)
 
     @property
     def problems(self) -> list[str]:
-        return self._problems
+        """A line for each node and each figure that failed."""
+        fates = [(layer.name, self._fates.get(layer.name)) for layer in self._network.layers]
+        failed = [f"{name}: {fate.failed}" for name, fate in fates if fate and fate.failures]
+        return [*failed, *self._problems]
 
     def layers(self) -> list[LayerEntry]:
         """Return an entry for every node of the graph, selected or not."""

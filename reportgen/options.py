@@ -4,6 +4,7 @@ Nothing here imports torch, so that a typing error is answered at once.
 """
 
 import dataclasses
+import glob
 import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -83,7 +84,8 @@ def make_options(values: Mapping[str, Any], *, where: str = "", directory: Path 
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in _READERS:
-            raise UsageError(f"{prefix}there is no option '{key}'; {did_you_mean(name, _READERS)}".rstrip("; "))
+            known = [*_READERS, *(("model", "images", "out") if where else ())]
+            raise UsageError(f"{prefix}there is no option '{key}'; {did_you_mean(name, known)}".rstrip("; "))
         try:
             checked[name] = _READERS[name](value)
         except (TypeError, ValueError) as error:
@@ -117,19 +119,27 @@ def read_request(path: Path, changes: Mapping[str, Any]) -> Request:
     Paths in the file are relative to the file. Raises UsageError when it can't be read or understood.
     """
     values = _load(path)
-    directory = path.parent
+    directory = path.parent.absolute()
     model, images, out = values.pop("model", None), values.pop("images", []), values.pop("out", None)
     for key, value, kind in (("model", model, str), ("images", images, list), ("out", out, str)):
         if value is not None and not isinstance(value, kind):
             raise UsageError(f"{path.name}: {key} must be a {'list of paths' if kind is list else 'text'}")
+    if not all(isinstance(image, str) for image in images):
+        raise UsageError(f"{path.name}: images must be a list of paths")
     options = make_options(values, where=path.name, directory=directory)
     return Request(
         model,
-        tuple(str(directory / image) for image in images),
+        tuple(_beside(directory, image) for image in images),
         directory / out if out else None,
-        dataclasses.replace(options, **_given(make_options(changes), changes)),
+        dataclasses.replace(options, **_given(make_options(changes, directory=Path.cwd()), changes)),
         directory,
     )
+
+
+def _beside(directory: Path, image: str) -> str:
+    """A glob is relative to the file too, whose own directory is no glob."""
+    start = glob.escape(str(directory)) if glob.has_magic(image) else str(directory)
+    return os.path.join(start, image)
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -194,7 +204,7 @@ def _one_of(*words: str) -> Callable[[object], str]:
 
 def _columns_by_rows(value: object) -> tuple[int, int]:
     parts = value.lower().split("x") if isinstance(value, str) else value
-    if not isinstance(parts, Sequence) or len(parts) != 2 or min(int(part) for part in parts) < 1:
+    if not isinstance(parts, Sequence) or len(parts) != 2 or min(_int(part) for part in parts) < 1:
         raise ValueError("must be COLUMNSxROWS, such as 15x3")
     return int(parts[0]), int(parts[1])
 
@@ -214,11 +224,16 @@ def _whole(least: int) -> Callable[[object], int]:
     return read
 
 
+def _int(value: object) -> int:
+    text = str(value)
+    return int(text) if text.isdecimal() else 0
+
+
 def _size(value: object) -> tuple[int, int] | None:
     if value is None:
         return None
     parts = value.lower().split("x") if isinstance(value, str) else value
-    sides = [int(str(side)) for side in (parts if isinstance(parts, Sequence) else (parts,))]
+    sides = [_int(side) for side in (parts if isinstance(parts, Sequence) else (parts,))]
     if len(sides) not in (1, 2) or min(sides) < 1:
         raise ValueError("must be a side in pixels, or HEIGHTxWIDTH")
     return sides[0], sides[-1]
@@ -228,7 +243,10 @@ def _numbers(value: object) -> tuple[float, ...] | None:
     if value is None:
         return None
     parts = value.replace(",", " ").split() if isinstance(value, str) else value
-    return tuple(float(str(part)) for part in (parts if isinstance(parts, Sequence) else (parts,)))
+    try:
+        return tuple(float(str(part)) for part in (parts if isinstance(parts, Sequence) else (parts,)))
+    except ValueError:
+        raise ValueError("must be a list of numbers") from None
 
 
 def _optional(read: Callable[[object], Any]) -> Callable[[object], Any]:

@@ -22,6 +22,7 @@ from reportgen.figures.wording import count
 from reportgen.numerics.similarity import MIN_EXAMPLES, alignment, centred, gram
 
 IMAGES_NEEDED = 32
+EXAMPLES_A_BATCH = 16
 GRID = 8
 PERMUTATIONS = 20
 NULL_LAYERS = 64
@@ -33,6 +34,16 @@ _SEED = 0
 def images_are_examples(choice: str, images: int) -> bool:
     """Whether the examples are images: as chosen, else when there are at least 32 of them."""
     return choice == "images" or (choice == "auto" and images >= IMAGES_NEEDED)
+
+
+def batch_size(given: int, choice: str, images: int) -> int:
+    """Return how many images a forward pass should take: as given, else 1, or 16 where images are the examples.
+
+    Then at least MIN_EXAMPLES, since a batch of fewer has no debiased HSIC.
+    """
+    if images_are_examples(choice, images):
+        return max(given or EXAMPLES_A_BATCH, MIN_EXAMPLES)
+    return given or 1
 
 
 @dataclass

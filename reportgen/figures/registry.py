@@ -3,7 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any
 
+from reportgen.drawing.palette import palette
 from reportgen.errors import UsageError
 from reportgen.figures.base import FigureKind, FigureOptions, Subject
 from reportgen.figures.channel_grid import ChannelGrid
@@ -12,6 +14,7 @@ from reportgen.figures.colour_bar import ColourBar
 from reportgen.figures.input_picture import InputPicture
 from reportgen.figures.layer_cka import LayerCKA
 from reportgen.names import did_you_mean
+from reportgen.numerics.scaling import parse_scale
 
 GROUP = "reportgen.figures"
 
@@ -27,6 +30,16 @@ def known_kinds() -> Mapping[str, type[FigureKind]]:
     """Return every kind that can be chosen, by name."""
     plugged = [entry.load() for entry in entry_points(group=GROUP)]
     return {kind.name: kind for kind in (*_CHOSEN, *plugged)}
+
+
+def read_options(*, scale: str, cmap: str, **others: Any) -> FigureOptions:
+    """Return the options of figures; `others` are fields of FigureOptions as they are.
+
+    Raises UsageError for a scale or a colour map that does not exist.
+    """
+    options = FigureOptions(scale=parse_scale(scale), cmap=cmap, **others)
+    palette(options.colour_map)
+    return options
 
 
 def check_kinds(chosen: Sequence[str]) -> None:

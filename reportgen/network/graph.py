@@ -3,12 +3,14 @@
 import fnmatch
 import inspect
 import math
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from torch import fx, nn
@@ -72,19 +74,73 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def untouched(module: nn.Module) -> Iterator[None]:
     """Put `module` in eval mode; afterwards its training flags, its buffers and the random state are as before."""
-    devices = {parameter.device.index for parameter in module.parameters() if parameter.is_cuda}
-    with torch.random.fork_rng(devices=sorted(devices)), buffers_kept(module), evaluating(module):
+    with RandomState().inside(), buffers_kept(module), evaluating(module):
         yield
+
+
+class RandomState:
+    """The random numbers that a model draws: the same in each report, and apart from everybody else's.
+
+    Torch's, NumPy's and Python's own generators, all from one seed. Between two `inside`, everybody else's state
+    is as they left it.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        with self._kept():
+            torch.manual_seed(seed)
+            np.random.seed(seed)
+            random.seed(seed)
+            self._own = self._get()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Draw from here, going on where the last `inside` ended."""
+        with self._kept():
+            self._set(self._own)
+            try:
+                yield
+            finally:
+                self._own = self._get()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        before = self._get()
+        try:
+            yield
+        finally:
+            self._set(before)
+
+    @staticmethod
+    def _get() -> tuple[Any, ...]:
+        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return torch.get_rng_state(), gpus, np.random.get_state(), random.getstate()
+
+    @staticmethod
+    def _set(state: tuple[Any, ...]) -> None:
+        torch.set_rng_state(state[0])
+        if state[1]:
+            torch.cuda.set_rng_state_all(state[1])
+        np.random.set_state(state[2])
+        random.setstate(state[3])
 
 
 @contextmanager
 def buffers_kept(module: nn.Module) -> Iterator[None]:
     """Put back, afterwards, the values of buffers that a forward pass writes to (counters, running means)."""
-    before = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    before = [(plain, plain.clone()) for plain in map(_without_repeats, module.buffers())]
     try:
         yield
     finally:
         _copy_back(before)
+
+
+def _without_repeats(buffer: torch.Tensor) -> torch.Tensor:
+    """A view of an expanded buffer that has each of its elements once."""
+    plain = buffer.detach()
+    for axis, stride in enumerate(plain.stride()):
+        if stride == 0 and plain.shape[axis] > 1:
+            plain = plain.narrow(axis, 0, 1)
+    return plain
 
 
 @torch.no_grad()
@@ -95,13 +151,14 @@ def _copy_back(values: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
 
 @contextmanager
 def _attributes_restored(module: nn.Module) -> Iterator[None]:
-    """Take away the constants (`_tensor_constant0` ...) that torch.fx leaves on the traced module."""
-    before = set(vars(module))
+    """Undo what tracing leaves on the modules: constants of torch.fx, and attributes that `forward` sets."""
+    before = [(child, dict(vars(child))) for child in module.modules()]
     try:
         yield
     finally:
-        for name in set(vars(module)) - before:
-            delattr(module, name)
+        for child, attributes in before:
+            vars(child).clear()
+            vars(child).update(attributes)
 
 
 def _trace_message(module: nn.Module, error: Exception) -> str:

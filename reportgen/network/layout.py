@@ -251,9 +251,9 @@ def _why_no_map(value: torch.Tensor, layout: str, shape: str) -> str:
 
 def _describe_container(value: object) -> str:
     if value is None or isinstance(value, bool | int | float | str):
-        return f"the {type(value).__name__} {value!r}, not a tensor"
+        return f"a value of type {type(value).__name__}, not a tensor"
     if isinstance(value, torch.Size):
-        return f"the size {tuple(value)}, not a tensor"
+        return f"a size of {len(value)} numbers, not a tensor"
     if isinstance(value, tuple | list | dict):
         kind = type(value).__name__
         return f"a {kind} of {len(value)} values, each a node of its own where it is read"

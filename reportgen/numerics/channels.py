@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from reportgen.numerics.similarity import RELATIVE_THRESHOLD, centred
+from reportgen.numerics.similarity import RELATIVE_THRESHOLD
 
 FLOAT64_CHANNELS = 512
 """Up to so many channels second moments are summed in float64, above in float32: a layer's take C x C values."""
@@ -78,11 +78,11 @@ def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
     mean = values.mean(dim=1, keepdim=True)
     values -= mean
     grams = torch.bmm(values, values.transpose(1, 2))
-    spread = grams.diagonal(dim1=1, dim2=2).sum(1)
-    constant = ~infinite & (spread <= RELATIVE_THRESHOLD * (spread + maps.shape[1] * mean.square().sum((1, 2))))
-    kernels = _upper_triangle(centred(grams, debiased=debiased), diagonal=not debiased)
+    trace = grams.diagonal(dim1=1, dim2=2).sum(1)
+    constant = ~infinite & (trace <= RELATIVE_THRESHOLD * (trace + maps.shape[1] * mean.square().sum((1, 2))))
+    kernels = _centred_triangle(grams, debiased=debiased)
     norms = kernels.norm(dim=1)
-    degenerate = ~infinite & ~constant & (norms <= RELATIVE_THRESHOLD * grams.flatten(1).norm(dim=1))
+    degenerate = ~infinite & ~constant & (norms <= RELATIVE_THRESHOLD * trace)
     # CKA is the cosine between centred kernels; dividing by infinity leaves zeros.
     kernels /= torch.where(infinite | constant | degenerate, torch.inf, norms)[:, None]
     return ChannelSimilarity(kernels @ kernels.T, constant, infinite, degenerate)
@@ -102,13 +102,22 @@ def _scaled(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values, infinite
 
 
-def _upper_triangle(kernels: torch.Tensor, *, diagonal: bool) -> torch.Tensor:
-    """Symmetric (C, n, n) as vectors (C, d) with the same inner products, in half the numbers."""
-    count = kernels.shape[-1]
-    rows, columns = torch.triu_indices(count, count, 0 if diagonal else 1, device=kernels.device)
-    packed = kernels.flatten(1)[:, rows * count + columns]
-    weights = torch.where(rows == columns, 1.0, 2.0).to(packed)
-    return packed.mul_(weights.sqrt())
+def _centred_triangle(grams: torch.Tensor, *, debiased: bool) -> torch.Tensor:
+    """Centred kernels as vectors (C, d) with the same inner products, from Gram matrices (C, n, n).
+
+    A kernel is symmetric, so its upper triangle holds all of it. The features are centred, so the rows of a Gram
+    matrix sum to zero: it is doubly centred as it is, and without the diagonal, which U-centring leaves out, its
+    rows sum to minus the diagonal.
+    """
+    count = grams.shape[-1]
+    rows, columns = torch.triu_indices(count, count, int(debiased), device=grams.device)
+    packed = grams.flatten(1)[:, rows * count + columns]
+    if debiased:
+        share = grams.diagonal(dim1=1, dim2=2) / (count - 2)
+        share = share - share.sum(1, keepdim=True) / (2 * (count - 1))
+        packed += share[:, rows]
+        packed += share[:, columns]
+    return packed.mul_(torch.where(rows == columns, 1.0, 2.0).to(packed).sqrt())
 
 
 @dataclass

@@ -32,7 +32,7 @@ MIN_VALUES = 16
 DUPLICATE, COPY, SATURATED, NEAR_BOUND = 0.99, 0.95, 0.95, 1e-3
 
 # So many values at a time are float64, so that every pass over them stays in the processor's cache.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 17
 _INDEX_BITS = 40
 _SMALLEST_EXPONENT = -900
 
@@ -403,7 +403,7 @@ def _measure_holed(part: torch.Tensor, gray: torch.Tensor | None, bounds: Bounds
 
 def _scatters(deviations: torch.Tensor, gray: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """The sum of squares of each row, and its product with the gray input's deviations (NaN: there is none)."""
-    scatter = torch.linalg.vecdot(deviations, deviations)
+    scatter = torch.linalg.vector_norm(deviations, dim=1).square()
     return scatter, torch.full_like(scatter, math.nan) if gray is None else deviations @ gray
 
 

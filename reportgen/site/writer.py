@@ -4,6 +4,7 @@ A site is built in a directory beside the target and put in its place in one ren
 a whole site or what it was before. SHA256SUMS lists every file, and so tells reportgen's files from the user's.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -31,6 +32,7 @@ class SiteWriter:
         self._sums: dict[str, str] = {}
         self.bytes_written = 0
         with _naming(self.target):
+            self._made = [parent for parent in self.target.parents if not parent.exists()]
             self._draft.parent.mkdir(parents=True, exist_ok=True)
             self._draft.mkdir()
 
@@ -69,12 +71,12 @@ class SiteWriter:
         """Put the site in the target's place; what reportgen made there before is removed afterwards."""
         with _naming(self.target):
             (self._draft / MANIFEST).write_text(format_manifest(self._sums), encoding="utf-8")
-            old = self._draft.with_suffix(".old")
+            old = self._draft.with_name(f"{self._draft.name}.old")
             if self.target.exists():
                 self.target.rename(old)
             try:
                 self._draft.rename(self.target)
-            except OSError:
+            except BaseException:
                 if old.exists():
                     old.rename(self.target)
                 raise
@@ -83,6 +85,9 @@ class SiteWriter:
     def discard(self) -> None:
         """Remove what was written, unless it was published."""
         shutil.rmtree(self._draft, ignore_errors=True)
+        for parent in self._made:
+            with contextlib.suppress(OSError):  # holds the published site, or something of somebody else's
+                parent.rmdir()
 
 
 def figure_stem(kind: str, image: str | None, layer_slug: str | None, view: str = "") -> str:

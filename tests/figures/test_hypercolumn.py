@@ -1,4 +1,4 @@
-"""Average hypercolumns against upsampling every channel of cloned activations, and the rules by which sets are made."""
+"""Average hypercolumns against upsampling every channel of cloned activations, and the rules for sets."""
 
 import io
 import json
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -64,7 +65,7 @@ def figures(products: Iterable[Product]) -> dict[str, Figure]:
     return {figure.data["view"]: figure for figure in found if figure.image == found[0].image}
 
 
-def arrays(products: Iterable[Product]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def arrays(products: Iterable[Product]) -> dict[str, NDArray[np.float32]]:
     files = [product for product in products if isinstance(product, DataFile)]
     return {file.name: np.load(io.BytesIO(file.content), allow_pickle=False)["average"] for file in files}
 
@@ -184,8 +185,8 @@ def test_captions_say_what_is_averaged() -> None:
     kind = make({"my set": ("conv1", "relu")})
     shown = figures(run(kind, on, [activation(maps, layer("conv1")), activation(maps, layer("relu"))]))
     assert shown["my set"].caption.startswith(
-        "Average hypercolumn of the set my set for image0.png: the mean over all 6 channels of 2 layers (conv1, relu), "
-        "each upsampled bilinearly to 8 × 6 pixels. Values "
+        "Average hypercolumn of the set my set for image0.png: the mean over all 6 channels of 2 layers "
+        "(conv1, relu), each upsampled bilinearly to 8 × 6 pixels. Values "
     )
     assert "half transparent over image0.png in gray" in shown["my set-over"].caption
     assert shown["my set"].alt != shown["my set-over"].alt
@@ -213,9 +214,8 @@ def test_the_bytes_do_not_depend_on_how_many_images_share_a_batch() -> None:
         event = activation(maps[first:last], layer("conv1"))
         return run(kind, Batch(images[first:last], torch.zeros(last - first, 3, 6, 8)), [event])
 
-    options: dict[str, object] = {"arrays": True}
-    together = products(make({"s": ("conv1",)}, **options), 0, 3)
-    kind = make({"s": ("conv1",)}, **options)
+    together = products(make({"s": ("conv1",)}, arrays=True), 0, 3)
+    kind = make({"s": ("conv1",)}, arrays=True)
     assert [product for number in range(3) for product in products(kind, number, number + 1)] == together
 
 

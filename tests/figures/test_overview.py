@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 import reportgen.figures.overview as overview
@@ -43,7 +44,7 @@ class Drawn:
     """Stands in for the drawing: remembers what each sheet was to show."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sheets: list[tuple[Sequence[tuple[str, Sequence[np.ndarray]]], Sequence[str]]] = []  # type: ignore[type-arg]
+        self.sheets: list[tuple[Sequence[tuple[str, Sequence[NDArray[np.uint8]]]], Sequence[str]]] = []
         monkeypatch.setattr(overview, "contact_sheet", self)
 
     def __call__(self, columns: object, rows: object, *_: object) -> Chart:
@@ -97,8 +98,8 @@ def test_the_figure_is_a_chart_in_three_formats() -> None:
     assert Image.open(io.BytesIO(figure.files["png"])).size == (figure.width, figure.height)
     assert figure.data["pixels"] == pytest.approx(2 / 3)
     assert figure.caption == (
-        "Overview for image0.png: the first 2 channels (rows, numbered from 0) of the first 2 of 3 layers that have maps "
-        "(columns, in execution order). Each cell is coloured over its own range (viridis)."
+        "Overview for image0.png: the first 2 channels (rows, numbered from 0) of the first 2 of 3 layers that "
+        "have maps (columns, in execution order). Each cell is coloured over its own range (viridis)."
     )
     assert (
         figure.alt

@@ -1,4 +1,4 @@
-"""Average hypercolumns against upsampling every channel, with a bilinear interpolation written out in plain loops."""
+"""Average hypercolumns against upsampling every channel, with bilinear interpolation in plain loops."""
 
 import math
 
