@@ -1,6 +1,7 @@
 """The driver: model and images in, site out. The only wiring."""
 
 import dataclasses
+import json
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -231,4 +232,5 @@ def _recorded(options: Options) -> dict[str, Any]:
     values = dataclasses.asdict(options)
     for path in ("captions", "weights", "statistics"):
         values[path] = Path(values[path]).name if values[path] else None
-    return {name: value for name, value in values.items() if name not in ("force", "quiet")}
+    kept = {name: value for name, value in values.items() if name not in ("force", "quiet")}
+    return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk

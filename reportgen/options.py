@@ -139,7 +139,7 @@ def read_request(path: Path, changes: Mapping[str, Any]) -> Request:
 def _beside(directory: Path, image: str) -> str:
     """A glob is relative to the file too, whose own directory is no glob."""
     start = glob.escape(str(directory)) if glob.has_magic(image) else str(directory)
-    return os.path.join(start, image)
+    return str(Path(start) / image)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from reportgen.drawing.charts import Chart, drawing, save
 from reportgen.drawing.palette import Palette
 
 _WIDTH = 10.0
-_LARGEST, _SMALLEST = 0.9, 0.12
+_LARGEST, _SMALLEST = 0.9, 0.22
+_LONGEST_SIDE = 400.0
+"""Matplotlib draws at most 65,536 pixels a side."""
 _GAP = 0.06
 _FONT = 8.0
 _CHARACTER = 0.61
@@ -69,6 +71,7 @@ def _shorten(name: str) -> str:
 
 def _plan(names: Sequence[str], row_names: Sequence[str], aspect: float) -> _Frame:
     width = min(_LARGEST, max(_SMALLEST, _WIDTH / len(names) - _GAP))
+    width = min(width, _LONGEST_SIDE / len(names) - _GAP, (_LONGEST_SIDE / len(row_names) - _GAP) * aspect)
     height = width / aspect
     # Lines at 45 degrees stand cos(45°) of a column apart.
     font = min(_FONT, (width + _GAP) * cos(pi / 4) * 72 * 0.9, (height + _GAP) * 72 * 0.9)

@@ -82,9 +82,7 @@ class ChannelCKA(BaseKind):
         if channels < 2:
             return "it has one channel, so there is no pair to compare"
         if not self._correlates and height < MIN_EXAMPLES:
-            return (
-                f"the rows of its maps are the examples, and {count(height, 'row')} are fewer than {MIN_EXAMPLES}"
-            )
+            return f"the rows of its maps are the examples: {count(height, 'row')}, where {MIN_EXAMPLES} are needed"
         return ""
 
     def _keep(self, layer: Layer, image: InputImage, found: ChannelSimilarity) -> None:
@@ -102,7 +100,9 @@ class ChannelCKA(BaseKind):
             if positions >= MIN_EXAMPLES:
                 yield from self._over_images(kept.layer, kept.correlation)
             elif positions:
-                kept.cause = f"{count(positions, 'position')} over all images are fewer than {MIN_EXAMPLES}"
+                kept.cause = (
+                    f"the positions of all images are the examples: {positions}, where {MIN_EXAMPLES} are needed"
+                )
         causes = {name: kept.cause for name, kept in self._kept.items() if kept.cause}
         if causes:
             content = json.dumps({"undefined": causes}, indent=1, ensure_ascii=False) + "\n"

@@ -11,8 +11,10 @@ from reportgen.figures.base import FigureKind, FigureOptions, Subject
 from reportgen.figures.channel_grid import ChannelGrid
 from reportgen.figures.channel_sum import ChannelSum
 from reportgen.figures.colour_bar import ColourBar
+from reportgen.figures.hypercolumn import Hypercolumn
 from reportgen.figures.input_picture import InputPicture
 from reportgen.figures.layer_cka import LayerCKA
+from reportgen.figures.overview import Overview
 from reportgen.names import did_you_mean
 from reportgen.numerics.scaling import parse_scale
 
@@ -22,7 +24,7 @@ KindMaker = Callable[[FigureOptions, Subject], FigureKind]
 
 # The pictures themselves and the colour bar are part of every report.
 _ALWAYS: Sequence[type[FigureKind]] = (InputPicture, ColourBar)
-_CHOSEN: Sequence[type[FigureKind]] = (ChannelSum, ChannelGrid, LayerCKA)
+_CHOSEN: Sequence[type[FigureKind]] = (ChannelSum, ChannelGrid, Hypercolumn, Overview, LayerCKA)
 
 
 @cache

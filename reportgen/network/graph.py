@@ -112,7 +112,7 @@ class RandomState:
 
     @staticmethod
     def _get() -> tuple[Any, ...]:
-        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
         return torch.get_rng_state(), gpus, np.random.get_state(), random.getstate()
 
     @staticmethod

@@ -59,14 +59,20 @@ class ChannelSimilarity:
         values[:, ~self.defined] = -torch.inf
         best = values.amax(dim=1).cpu().numpy()
         rows = np.argsort(-best, kind="stable")[: 2 * count].tolist()
-        pairs = {pair for row in rows for pair in _best_of_row(row, values[row].cpu().numpy(), count)}
-        return sorted(pairs, key=lambda pair: (-pair[2], pair[:2]))[:count]
+        # A matrix product need not be symmetric to the last bit: the better of two equal pairs counts.
+        pairs: dict[tuple[int, int], float] = {}
+        for row in rows:
+            for column, value in _best_of_row(values[row].cpu().numpy(), count):
+                pair = (min(row, column), max(row, column))
+                pairs[pair] = max(value, pairs.get(pair, value))
+        best_first = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+        return [(first, second, value) for (first, second), value in best_first[:count]]
 
 
-def _best_of_row(row: int, values: NDArray[np.float64], count: int) -> Iterator[tuple[int, int, float]]:
+def _best_of_row(values: NDArray[np.float64], count: int) -> Iterator[tuple[int, float]]:
     for column in np.argsort(-values, kind="stable")[:count].tolist():
         if np.isfinite(values[column]):
-            yield min(row, column), max(row, column), float(values[column])
+            yield column, float(values[column])
 
 
 def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:

@@ -417,7 +417,8 @@ class Summary:
 
     NaN, or None for a whole column, is undefined; `causes` says why, by the column's name. `values` is how many a
     channel has; `low`, `high`, `mean` and `std` (of the values taken as a population) are over the finite ones.
-    `duplicate_of` is the first earlier channel that correlates, -1 for none.
+    `duplicate_of` is the first earlier channel that correlates, -1 for none; `saturated` is None without a cause
+    where the layer is no bounded activation.
     """
 
     images: int
@@ -461,6 +462,7 @@ class Total:
     high: float
     mean: float
     std: float
+    zeros: int
     share_of_zeros: float
     nan_count: int
     inf_count: int
@@ -497,11 +499,11 @@ def summarise(statistics: ChannelStatistics, different_images: int) -> Summary:
 
 
 def _mean_and_std(sums: Sums) -> tuple[Floats, Floats]:
-    """Means and deviations per channel; those of one repeated value are exact, of none undefined."""
+    """Means and deviations per channel; those of one repeated value are exact. One value has no deviation."""
     same = sums.low == sums.high
-    count = np.where(sums.finite.count > 0, sums.finite.count, np.nan)
-    std = np.sqrt(sums.finite.scatter / count)
-    return np.where(same, sums.low, np.where(np.isnan(count), np.nan, sums.finite.mean)), np.where(same, 0.0, std)
+    mean = np.where(sums.finite.count > 0, sums.finite.mean, np.nan)
+    std = np.sqrt(sums.finite.scatter / sums.finite.count)
+    return np.where(same, sums.low, mean), np.where(sums.finite.count < 2, np.nan, np.where(same, 0.0, std))
 
 
 def _total(sums: Sums) -> Total:
@@ -517,6 +519,7 @@ def _total(sums: Sums) -> Total:
         high=high,
         mean=low if low == high else mean,
         std=0.0 if low == high else math.sqrt(scatter / count) if count else math.nan,
+        zeros=int(sums.zeros.sum()),
         share_of_zeros=float(sums.zeros.sum()) / max(1, everything),
         nan_count=int(sums.nans.sum()),
         inf_count=int(sums.infinities.sum()),
@@ -546,7 +549,7 @@ def _input_correlation(sums: Sums, causes: dict[str, str]) -> Floats:
 def _still(
     statistics: ChannelStatistics, different_images: int, causes: dict[str, str]
 ) -> tuple[Flags | None, Flags | None, Flags | None]:
-    """Which channels are dead, which constant, and which saturated."""
+    """Which channels are dead, which constant, and which saturated (None: the layer has no bounds)."""
     sums = statistics.sums
     positions = sums.values > statistics.images
     if not positions and min(different_images, sums.values) < 2:
@@ -556,10 +559,8 @@ def _still(
     whole = sums.unfinite == 0
     dead = sums.zeros == sums.values
     constant = whole & (sums.low == sums.high) & ~dead
-    if statistics.bounds is None:
-        causes["saturated"] = "it is not a bounded activation"
-        return dead, constant, None
-    return dead, constant, (sums.near >= SATURATED * sums.values) & ~dead
+    near = None if statistics.bounds is None else (sums.near >= SATURATED * sums.values) & ~dead
+    return dead, constant, near
 
 
 def _pairwise(statistics: ChannelStatistics, causes: dict[str, str]) -> tuple[Integers | None, float]:

@@ -162,7 +162,7 @@ def unmatched(
     """Return one warning for each caption that describes nothing in the report, in the order of keys."""
     known = {"layers": list(layers), "images": list(images), "figures": list(kinds)}
     warnings = (_warn(key, known) for key in captions.texts)
-    return [" ".join(_replace_controls(warning).split()) for warning in warnings if warning]
+    return [" ".join(replace_controls(warning).split()) for warning in warnings if warning]
 
 
 def _warn(key: str, known: Mapping[str, list[str]]) -> str:
@@ -194,10 +194,10 @@ def to_html(markdown: str, *, link: Link, prefix: str) -> Markup:
     if not markdown.strip():
         return Markup("")
     token = hashlib.sha256(markdown.encode("utf-8", "surrogatepass")).hexdigest()
-    converted = _convert(markdown, link, f"{token}{slugify(prefix)}-", token).html
+    converted = _convert(markdown, link, f"{token}_{slugify(prefix)}-", token).html
     cleaned = _sanitise(converted, token).replace(token, "")
     # nh3 has escaped or removed everything that isn't on the lists below.
-    return Markup(_replace_controls(cleaned).strip())  # noqa: S704
+    return Markup(replace_controls(cleaned).strip())  # noqa: S704
 
 
 def unknown_references(markdown: str, link: Link) -> list[str]:
@@ -218,7 +218,7 @@ def _convert(markdown: str, link: Link, prefix: str, token: str) -> _Converted:
 
     The token can't occur in the text, being its hash: that tells generated attributes from an author's.
     """
-    text = _replace_controls(markdown.replace("\r\n", "\n").replace("\r", "\n"))
+    text = replace_controls(markdown.replace("\r\n", "\n").replace("\r", "\n"))
     finish = _Finish(prefix, token)
     extensions = [
         TableExtension(use_align_attribute=True),
@@ -381,7 +381,7 @@ _CONTROLS = re.compile(
 )
 
 
-def _replace_controls(text: str) -> str:
+def replace_controls(text: str) -> str:
     # Replaced and not removed, since what they part might become a tag or a scheme.
     return _CONTROLS.sub("\ufffd", text)
 

@@ -16,7 +16,7 @@ from reportgen.site.record import (
     Record,
 )
 
-_SHOWN_WIDE = 960
+_SHOWN_WIDE = 912
 _SHOWN_MAP = 224
 _THUMBNAILS = 4
 _THUMBNAIL_BUDGET = 6000
@@ -143,6 +143,7 @@ class ImagePage:
     after: Link | None
     figures: tuple[Shown, ...]
     strips: tuple[Strip, ...]
+    bar: Shown | None
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,11 @@ class Pages:
     @cached_property
     def _addresses(self) -> dict[str, str]:
         return {layer.name: self.layer_address(layer.name) for layer in self._record.layers}
+
+    @cached_property
+    def _bar(self) -> Shown | None:
+        figure = self._find(None, None, "colour_bar")
+        return Shown(figure, figure.width, 10, crisp=False) if figure else None
 
     @cached_property
     def _spanning(self) -> list[FigureEntry]:
@@ -251,7 +257,6 @@ class Pages:
         panels = tuple(self._panel(layer, image) for image in self._record.images)
         summary = tuple(show(figure) for figure in self._figures.get((layer.name, None), ()))
         present = {shown.figure.kind for part in (*(panel.figures for panel in panels), summary) for shown in part}
-        bar = self._find(None, None, "colour_bar")
         return LayerPage(
             path=self.layer_address(layer.name),
             layer=layer,
@@ -262,7 +267,7 @@ class Pages:
             kinds=tuple(kind for kind in self._record.kinds if kind.name in present),
             panels=tuple(panel for panel in panels if panel.figures),
             summary=summary,
-            bar=Shown(bar, bar.width, 10, crisp=False) if bar else None,
+            bar=self._bar,
         )
 
     def _panel(self, layer: LayerEntry, image: ImageEntry) -> Panel:
@@ -286,6 +291,7 @@ class Pages:
             after=self._image_link(position + 1),
             figures=tuple(show(figure) for figure in self._figures.get((None, image.id), ())),
             strips=self._strips(image),
+            bar=self._bar,
         )
 
     def _image_link(self, position: int) -> Link | None:

@@ -4,7 +4,8 @@ The schema is a contract: keys may be added, none is renamed or dropped within s
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -148,9 +149,35 @@ def from_json(text: str, where: str = FILE_NAME) -> Record:
             )
         parts = {part.name: values[_key(part)] for part in fields(Record)}
         parts |= {name: [_entry(kind, value) for value in values[name]] for name, kind in _LISTS.items()}
-        return Record(**{**parts, "model": _entry(ModelEntry, values["model"])})
-    except (KeyError, TypeError, ValueError) as error:
+        record = Record(**{**parts, "model": _entry(ModelEntry, values["model"])})
+        _check(record)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a record of reportgen: {type(error).__name__} {error}") from None
+    return record
+
+
+# What comes from elsewhere must not make `reportgen render` write, or a page load, anything outside its site.
+_INSIDE = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)*[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def _check(record: Record) -> None:
+    """Raise TypeError or ValueError for what no page can be made of, and for addresses that leave the site."""
+    for part in ("captions", "environment", "options"):
+        if not isinstance(getattr(record, part), Mapping):
+            raise TypeError(f"{part} is not an object")
+    for figure in record.figures:
+        if not figure.files or min(figure.width, figure.height) < 1:
+            raise ValueError(f"a figure {figure.kind} without files or size")
+    for address in _addresses(record):
+        if not _INSIDE.fullmatch(address):
+            raise ValueError(f"{address!r} is no address within a site")
+
+
+def _addresses(record: Record) -> Iterator[str]:
+    yield from (layer.slug for layer in record.layers)
+    yield from (image.id for image in record.images)
+    for figure in record.figures:
+        yield from (*figure.files, *figure.downloads)
 
 
 _LISTS: Mapping[str, type[Any]] = {

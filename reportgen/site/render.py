@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 import reportgen
 from reportgen.names import slugify
-from reportgen.site.captions import Captions, to_html, unknown_references, unmatched
+from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
 from reportgen.site.pages import Link, Page, Pages
 from reportgen.site.record import LayerEntry, Record
 
@@ -101,11 +101,17 @@ def _environment(directory: Path) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_printable,
     )
     environment.filters.update(number=number, operation=operation, plural=plural, shape=shape, sized=sized)
     environment.tests["group"] = lambda part: hasattr(part, "parts")
     environment.tests["linked"] = lambda link: isinstance(link, Link) and bool(link.address)
     return environment
+
+
+def _printable(value: Any) -> Any:
+    """Replace the characters that HTML forbids, which names of files and errors may hold."""
+    return replace_controls(value) if type(value) is str else value
 
 
 def _static_files(directory: Path) -> Iterator[tuple[str, str]]:

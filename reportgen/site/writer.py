@@ -4,13 +4,14 @@ A site is built in a directory beside the target and put in its place in one ren
 a whole site or what it was before. SHA256SUMS lists every file, and so tells reportgen's files from the user's.
 """
 
-import contextlib
 import hashlib
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 
 from reportgen.errors import OutputError
 from reportgen.site.record import FILE_NAME
@@ -27,14 +28,18 @@ class SiteWriter:
 
     def __init__(self, target: Path, *, force: bool = False) -> None:
         self.target = Path(os.path.abspath(target))  # noqa: PTH100 - not resolve(): a link must stay a link
+        self._force = force
         check_target(self.target, force=force)
         self._draft = self.target.with_name(f".{self.target.name}.reportgen-{secrets.token_hex(4)}")
         self._sums: dict[str, str] = {}
         self.bytes_written = 0
+        self._made = [parent for parent in self.target.parents if not parent.exists()]
         with _naming(self.target):
-            self._made = [parent for parent in self.target.parents if not parent.exists()]
-            self._draft.parent.mkdir(parents=True, exist_ok=True)
-            self._draft.mkdir()
+            try:
+                self._draft.mkdir(parents=True)
+            except OSError:
+                self.discard()
+                raise
 
     def __enter__(self) -> "SiteWriter":
         return self
@@ -49,7 +54,7 @@ class SiteWriter:
 
     def write(self, name: str, content: bytes | str) -> None:
         """Write the file `name` (a path within the site, with slashes)."""
-        data = content.encode() if isinstance(content, str) else content
+        data = _encode(content)
         path = self._draft / name
         with _naming(self.target):
             try:
@@ -68,10 +73,14 @@ class SiteWriter:
         return list(paths)
 
     def publish(self) -> None:
-        """Put the site in the target's place; what reportgen made there before is removed afterwards."""
+        """Put the site in the target's place; what reportgen made there before is removed afterwards.
+
+        Raises OutputError when meanwhile something came into being there that must not be replaced.
+        """
+        check_target(self.target, force=self._force)
+        old = self._draft.with_name(f"{self._draft.name}.old")
         with _naming(self.target):
             (self._draft / MANIFEST).write_text(format_manifest(self._sums), encoding="utf-8")
-            old = self._draft.with_name(f"{self._draft.name}.old")
             if self.target.exists():
                 self.target.rename(old)
             try:
@@ -83,10 +92,10 @@ class SiteWriter:
         shutil.rmtree(old, ignore_errors=True)
 
     def discard(self) -> None:
-        """Remove what was written, unless it was published."""
+        """Remove what was written, unless it was published, with the directories above that were made for it."""
         shutil.rmtree(self._draft, ignore_errors=True)
-        for parent in self._made:
-            with contextlib.suppress(OSError):  # holds the published site, or something of somebody else's
+        with suppress(OSError):
+            for parent in self._made:
                 parent.rmdir()
 
 
@@ -107,7 +116,7 @@ def check_target(target: Path, *, force: bool) -> None:
         raise OutputError(f"{target}: can't be read: {error.strerror}") from None
     if not names:
         return
-    if not {FILE_NAME, MANIFEST} <= names:
+    if not {FILE_NAME, MANIFEST} <= names or not _is_report(target / FILE_NAME):
         raise OutputError(f"{target}: exists and was not made by reportgen; choose another --out")
     if not force:
         raise OutputError(f"{target}: a report is there already; add --force to replace it")
@@ -120,22 +129,33 @@ def check_target(target: Path, *, force: bool) -> None:
         )
 
 
+def _is_report(path: Path) -> bool:
+    """Whether reportgen wrote the record, of whatever schema: other programs write a report.json too."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and str(record.get("generator", "")).startswith("reportgen")
+
+
 def revise(site: Path, pages: Mapping[str, str | bytes], obsolete: frozenset[str] = frozenset()) -> None:
     """Replace or add `pages` in a finished site and remove the `obsolete` files; everything else stays.
 
     All new files are written beside the old ones before the first is replaced. Raises OutputError.
     """
     sums = read_manifest(site)
+    for name in (*pages, *obsolete):
+        _check_inside(name, site)
     staged: list[tuple[Path, Path]] = []
     with _naming(site):
         try:
             for name, content in sorted(pages.items()):
-                data = content.encode() if isinstance(content, str) else content
+                data = _encode(content)
                 sums[name] = hashlib.sha256(data).hexdigest()
-                staged.append(_stage(site / name, data))
+                _stage(site / name, data, staged)
             for name in obsolete:
                 sums.pop(name, None)
-            staged.append(_stage(site / MANIFEST, format_manifest(sums).encode()))
+            _stage(site / MANIFEST, format_manifest(sums).encode(), staged)
             for temporary, final in staged:
                 temporary.replace(final)
         finally:
@@ -145,11 +165,16 @@ def revise(site: Path, pages: Mapping[str, str | bytes], obsolete: frozenset[str
             (site / name).unlink(missing_ok=True)
 
 
-def _stage(path: Path, data: bytes) -> tuple[Path, Path]:
+def _stage(path: Path, data: bytes, staged: list[tuple[Path, Path]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.reportgen-new")
+    staged.append((temporary, path))  # first, so that half a file is removed too
     temporary.write_bytes(data)
-    return temporary, path
+
+
+def _encode(content: str | bytes) -> bytes:
+    """Text as UTF-8; what that can't hold (bytes of file names in another encoding) becomes a question mark."""
+    return content.encode("utf-8", "replace") if isinstance(content, str) else content
 
 
 def format_manifest(sums: Mapping[str, str]) -> str:
@@ -158,16 +183,29 @@ def format_manifest(sums: Mapping[str, str]) -> str:
 
 
 def read_manifest(site: Path) -> dict[str, str]:
-    """Return the hash of each file in the site's SHA256SUMS. Raises OutputError when it can't be read."""
+    """Return the hash of each file in the site's SHA256SUMS.
+
+    Raises OutputError when it can't be read, or names a file outside the site.
+    """
     try:
         lines = (site / MANIFEST).read_text(encoding="utf-8").splitlines()
-        return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except (OSError, ValueError) as error:
         raise OutputError(f"{site / MANIFEST}: can't be read ({error}); is this a report?") from None
+    for name in sums:
+        _check_inside(name, site)
+    return sums
+
+
+def _check_inside(name: str, site: Path) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise OutputError(f"{site}: {name!r} lies outside the site; this is no report that reportgen wrote")
 
 
 def _files(directory: Path) -> set[str]:
-    return {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
+    paths = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(directory).as_posix() for path in paths}
 
 
 class _naming:  # noqa: N801 - used as a function

@@ -41,8 +41,10 @@ def pixels(chart: Chart) -> NDArray[np.int64]:
 
 
 def columns_of(chart: Chart, colour: tuple[int, int, int]) -> list[int]:
-    near = np.abs(pixels(chart) - np.array(colour)).sum(axis=2) < 90
-    return np.flatnonzero(near.any(axis=0)).tolist()
+    """The columns with a tint of blue or orange: thin lines are paler than their colour."""
+    warmth = pixels(chart)[..., 0] - pixels(chart)[..., 2]
+    tinted = warmth > 50 if colour is ORANGE else warmth < -50
+    return np.flatnonzero(tinted.any(axis=0)).tolist()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import pytest
 from reportgen.drawing.heat import WIDEST, fold, paint
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (4, 10), (3, 1000), (2, 1025), (5, 2048), (1, 25088), (200, 7)])
+@pytest.mark.parametrize(
+    ("rows", "columns"), [(1, 1), (4, 10), (3, 1000), (2, 1025), (5, 2048), (1, 25088), (200, 7)]
+)
 def test_every_cell_lies_where_the_plan_says(rows: int, columns: int) -> None:
     indices = np.random.default_rng(columns).integers(0, 252, (rows, columns), dtype=np.uint8)
     folding = fold(rows, columns)

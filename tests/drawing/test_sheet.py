@@ -69,7 +69,7 @@ def test_a_channel_that_a_layer_does_not_have_is_a_dash() -> None:
     assert 0 < (empty < 250).any(axis=2).mean() < 0.05
 
 
-@pytest.mark.parametrize("count", [1, 15, 70, 500])
+@pytest.mark.parametrize("count", [1, 15, 70, 500, 4000])
 def test_names_fit_and_do_not_touch(count: int) -> None:
     names = [f"layer{place}.downsample.convolution" for place in range(count)]
     frame = _plan(names, ["0", "1", "2"], 1.0)
@@ -78,6 +78,8 @@ def test_names_fit_and_do_not_touch(count: int) -> None:
     last = frame.left + (count - 1 + 0.5) * (frame.cell_width + 0.06)
     assert frame.width >= last + 0.7071 * frame.font / 72 * 0.6 * len(names[-1])
     assert frame.top >= 0.7071 * frame.font / 72 * 0.6 * len(names[-1])
+    assert frame.width * DPI < 2**16
+    assert frame.cell_width > 0
 
 
 def test_nothing_is_cut_off_at_the_edges() -> None:

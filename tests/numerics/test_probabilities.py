@@ -38,3 +38,5 @@ def test_distributions_are_recognised() -> None:
 
 def test_equal_scores_rank_by_place() -> None:
     assert ranking(np.array([1.0, 3.0, -np.inf, 3.0, 1.0])).tolist() == [1, 3, 0, 4, 2]
+    scores = np.random.default_rng(1).integers(0, 5, 4000).astype(np.float64)
+    assert ranking(scores).tolist() == sorted(range(4000), key=lambda place: (-scores[place], place))

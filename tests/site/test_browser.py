@@ -210,7 +210,7 @@ def test_the_keyboard_finds_the_skip_link_first(browser: Browser, tiny_site: Pat
         assert box is not None
         assert box["x"] >= 0
         page.keyboard.press("Enter")
-        page.wait_for_url("**#main")
+        page.wait_for_url("**#_main")
         page.keyboard.press("Tab")
         assert focused.evaluate("element => document.querySelector('main').contains(element)")
 

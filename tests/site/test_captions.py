@@ -90,7 +90,7 @@ def assert_safe(html: str) -> None:
 def assert_safe_address(address: str, ids: list[str | None]) -> None:
     assert browser_scheme(address) in ("", "http", "https", "mailto")
     assert not address.strip().startswith(("/", "\\"))
-    if address.startswith("#p-fn"):
+    if address.startswith("#_p-fn"):
         assert address[1:] in ids
 
 
@@ -425,7 +425,7 @@ ATTACKS = [
     "| a |\n|--|\n| <script>alert(1)</script> [x](javascript:alert(1)) |",
     "<ol start='1;alert(1)' type=a reversed><li value=9 id=fn-1>x</ol>",
     "<ol start=99999999999999999999><li>x</ol>",
-    "<sup id='p-fnref-1'>x</sup><li id='p-fn-1'>y</li><a class='footnote-ref' href='#p-fn-1'>z</a>"
+    "<sup id='_p-fnref-1'>x</sup><li id='_p-fn-1'>y</li><a class='footnote-ref' href='#_p-fn-1'>z</a>"
     "\n\nt[^1]\n\n[^1]: n",
     'a[^"><script>alert(1)</script>]\n\n[^"><script>alert(1)</script>]: <script>alert(1)</script>',
     "a[^1]\n\n[^1]: [x](javascript:alert(1)) <img src=x onerror=alert(1)>",
@@ -458,7 +458,7 @@ TOKENS = """
 <a <p <table> <tr> <td> </td> </table> <li> </li> <ul> <sup <em> </em> <code> </code> <pre> <div> </div>
 <svg> <math> <style> </style> <script> </script> <select> <template> <button> <title> <h1> <form> <b>
 href= id= class= start= title= onclick= style= javascript: data: mailto: https: &#x3a; &#2; &colon; &lt;
-conv1 no layer_1 p-fn-1 footnote
+conv1 no layer_1 _p-fn-1 footnote
 """
 PIECES = st.one_of(
     st.sampled_from(TOKENS.split()),
