@@ -108,9 +108,12 @@ def _resolve(checked: dict[str, Any], directory: Path) -> None:
 
 def _read_categories(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: can't read the categories, a name a line in UTF-8: {error}") from None
+    if "" in names:
+        raise UsageError(f"{path}: line {names.index('') + 1} is empty; a name a line, the first is class 0")
+    return tuple(names)
 
 
 def read_request(path: Path, changes: Mapping[str, Any]) -> Request:

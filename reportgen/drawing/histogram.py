@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 640, 160
 _GROUND, _BAR, _ZEROS, _LINE = range(4)
 _COLOURS = ("#ffffff", "#0072b2", "#a9d3ea", "#5c6264")
 _PALETTE = Palette("histogram", b"".join(bytes.fromhex(colour[1:]) for colour in _COLOURS), b"\xff" * len(_COLOURS))
-_TEXT, _BASELINE = 22, 2
+_TEXT, _BASELINE, _TALLEST = 22, 2, 0.85
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,17 @@ def lay_out(counts: Sequence[int], zeros: int = 0, zero_bin: int | None = None) 
     if zero_bin is not None:
         solid[zero_bin] -= zeros
     tallest = int(solid.max()) or int(total.max()) or 1
+    cut = int(total.max()) > tallest
+    # Room above the tallest bar, so that the zeros' bar is seen to go on.
+    full = tallest / _TALLEST if cut else float(tallest)
     edges = np.arange(len(total) + 1) * WIDTH // len(total)
-    heights, stacked = (_heights(part, tallest) for part in (solid, total))
-    return Bars(edges, heights, stacked, bool(total.max() > tallest))
+    return Bars(edges, _heights(solid, full), _heights(total, full), cut)
 
 
-def _heights(counts: NDArray[np.int64], tallest: int) -> NDArray[np.int64]:
-    """Heights in pixels; whatever is not empty shows at least one."""
+def _heights(counts: NDArray[np.int64], full: float) -> NDArray[np.int64]:
+    """Heights in pixels, `full` reaching the top; whatever is not empty shows at least one."""
     room = HEIGHT - _BASELINE
-    exact = np.minimum(np.ceil(counts / tallest * room), room)
+    exact = np.minimum(np.ceil(counts / full * room), room)
     return exact.astype(np.int64)
 
 

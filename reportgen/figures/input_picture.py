@@ -9,6 +9,8 @@ from reportgen.entities import Batch, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure
 
 LONGEST_SIDE = 640
+SMALLEST_SIDE = 224
+"""A smaller network input is enlarged by a whole factor, up to this many pixels."""
 
 
 class InputPicture(BaseKind):
@@ -38,7 +40,7 @@ def _figure(image: InputImage, view: str, picture: Image.Image, caption: str) ->
         height=picture.height,
         alt=alt,
         caption=caption,
-        data={"view": view, "pixels": 1},
+        data={"view": view, "pixels": max(1, SMALLEST_SIDE // max(picture.size)) if view == "seen" else 1},
     )
 
 

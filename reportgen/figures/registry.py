@@ -15,6 +15,8 @@ from reportgen.figures.hypercolumn import Hypercolumn
 from reportgen.figures.input_picture import InputPicture
 from reportgen.figures.layer_cka import LayerCKA
 from reportgen.figures.overview import Overview
+from reportgen.figures.predictions import Predictions
+from reportgen.figures.vector import Vector
 from reportgen.names import did_you_mean
 from reportgen.numerics.scaling import parse_scale
 
@@ -24,7 +26,15 @@ KindMaker = Callable[[FigureOptions, Subject], FigureKind]
 
 # The pictures themselves and the colour bar are part of every report.
 _ALWAYS: Sequence[type[FigureKind]] = (InputPicture, ColourBar)
-_CHOSEN: Sequence[type[FigureKind]] = (ChannelSum, ChannelGrid, Hypercolumn, Overview, LayerCKA)
+_CHOSEN: Sequence[type[FigureKind]] = (
+    ChannelSum,
+    ChannelGrid,
+    Hypercolumn,
+    Overview,
+    LayerCKA,
+    Vector,
+    Predictions,
+)
 
 
 @cache

@@ -114,7 +114,9 @@ class Record:
 
 def to_json(record: Record) -> str:
     """Return `record` as JSON: a line a layer, image and figure, so that two records can be compared by line."""
-    lines = [f"{json.dumps(_key(part))}: {_value_json(getattr(record, part.name))}" for part in fields(record)]
+    # What tells a report from other files named report.json comes first, so that a glance is enough.
+    parts = sorted(fields(record), key=lambda part: part.name not in ("generator", "schema"))
+    lines = [f"{json.dumps(_key(part))}: {_value_json(getattr(record, part.name))}" for part in parts]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

@@ -5,7 +5,6 @@ a whole site or what it was before. SHA256SUMS lists every file, and so tells re
 """
 
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -17,6 +16,8 @@ from reportgen.errors import OutputError
 from reportgen.site.record import FILE_NAME
 
 MANIFEST = "SHA256SUMS"
+_GLANCE = 400
+"""Characters of a record within which it names its generator."""
 
 
 class SiteWriter:
@@ -130,12 +131,12 @@ def check_target(target: Path, *, force: bool) -> None:
 
 
 def _is_report(path: Path) -> bool:
-    """Whether reportgen wrote the record, of whatever schema: other programs write a report.json too."""
+    """Whether reportgen wrote the record, of whatever schema: other programs write a report.json, too."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        with path.open(encoding="utf-8") as file:
+            return '"generator": "reportgen' in file.read(_GLANCE)
+    except (OSError, ValueError):
         return False
-    return isinstance(record, dict) and str(record.get("generator", "")).startswith("reportgen")
 
 
 def revise(site: Path, pages: Mapping[str, str | bytes], obsolete: frozenset[str] = frozenset()) -> None:

@@ -32,7 +32,7 @@ def activation(maps: torch.Tensor, of: Layer | None = None) -> Activation:
 
 def vector(values: torch.Tensor) -> Activation:
     images = tuple(image(f"image{number}") for number in range(values.shape[0]))
-    return Activation(layer("fc"), images, values, Reading("NC", None, "a vector"))
+    return Activation(layer("fc", module_type="Linear"), images, values, Reading("NC", None, "a vector"))
 
 
 def batch(count: int = 2) -> Batch:
