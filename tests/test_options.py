@@ -230,3 +230,14 @@ def test_an_unknown_keyword_names_the_nearest() -> None:
 def test_options_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Options().title = "x"  # type: ignore[misc]  # that is the point
+
+
+def test_categories_come_from_a_list_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes("\ufeffcat\ndog\u2028s\n\n".encode())
+    assert make_options({"categories": ["a", "b"]}).categories == ("a", "b")
+    assert make_options({"categories": "names.txt"}, directory=tmp_path).categories == ("cat", "dog\u2028s")
+    (tmp_path / "names.txt").write_text("cat\n\ndog\n")
+    with pytest.raises(UsageError, match="line 2 is empty"):
+        make_options({"categories": tmp_path / "names.txt"})
+    with pytest.raises(UsageError, match="missing.txt: can't read"):
+        make_options({"categories": "missing.txt"})

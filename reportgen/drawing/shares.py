@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from reportgen.drawing.charts import COLOURS, Chart, drawing, save
@@ -64,6 +64,6 @@ def _draw_row(axes: Axes, title: str, shares: NDArray[np.float64], colour: str, 
     axes.fill_between((places[:, None] + [-0.5, -0.5, 0.5, 0.5]).ravel(), missing, color=_UNDEFINED, linewidth=0)
     axes.set_title(title, loc="left", fontsize=8.5, pad=3)
     axes.set(xlim=(-0.7, len(shares) - 0.3), ylim=(0, top), xticks=[])
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
     axes.tick_params(axis="y", labelsize=7.5)
     axes.locator_params(axis="y", nbins=3)

@@ -246,9 +246,10 @@ def _at_bounds(bounds: Bounds | None) -> str:
 
 
 def _example(one: Measured) -> str:
-    """` (channel 12 repeats channel 3, for one)`, or nothing."""
+    """` (channel 12 repeats channel 3, for one)`; without the last words where there is no other; or nothing."""
     found = one.summary.duplicate_of
     if found is None or not (found >= 0).any():
         return ""
     first = int((found >= 0).argmax())
-    return f" ({one.noun} {first} repeats {one.noun} {int(found[first])}, for one)"
+    others = ", for one" if (found >= 0).sum() > 1 else ""
+    return f" ({one.noun} {first} repeats {one.noun} {int(found[first])}{others})"

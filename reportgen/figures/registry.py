@@ -8,9 +8,11 @@ from typing import Any
 from reportgen.drawing.palette import palette
 from reportgen.errors import UsageError
 from reportgen.figures.base import FigureKind, FigureOptions, Subject
+from reportgen.figures.channel_cka import ChannelCKA
 from reportgen.figures.channel_grid import ChannelGrid
 from reportgen.figures.channel_sum import ChannelSum
 from reportgen.figures.colour_bar import ColourBar
+from reportgen.figures.filters import Filters
 from reportgen.figures.hypercolumn import Hypercolumn
 from reportgen.figures.input_picture import InputPicture
 from reportgen.figures.layer_cka import LayerCKA
@@ -34,6 +36,8 @@ _CHOSEN: Sequence[type[FigureKind]] = (
     LayerCKA,
     Vector,
     Predictions,
+    Filters,
+    ChannelCKA,
 )
 
 
