@@ -239,5 +239,5 @@ def test_categories_come_from_a_list_or_a_file(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\n\ndog\n")
     with pytest.raises(UsageError, match="line 2 is empty"):
         make_options({"categories": tmp_path / "names.txt"})
-    with pytest.raises(UsageError, match="missing.txt: can't read"):
+    with pytest.raises(UsageError, match=r"missing\.txt: can't read"):
         make_options({"categories": "missing.txt"})

@@ -37,7 +37,7 @@ def train(out: Path | None) -> tuple[list[float], dict[str, torch.Tensor], list[
         batch = torch.randn(4, 3, 8, 8) + float(np.random.rand()) + random.random()
         optimiser.zero_grad()
         loss = nn.functional.cross_entropy(model(batch), torch.arange(4))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if out is not None:
             before = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
             report = reportgen.build(model, batch, out / str(step), quiet=True)

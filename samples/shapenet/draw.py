@@ -80,9 +80,7 @@ def draw(label: int, rng: np.random.Generator, size: int = 64) -> Image.Image:
     return _add_noise(canvas.resize((size, size), Image.Resampling.BOX), rng)
 
 
-def draw_many(
-    count: int, rng: np.random.Generator, size: int = 64
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def draw_many(count: int, rng: np.random.Generator, size: int = 64) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return `count` pictures (N, size, size, 3) and their labels (N,), each class equally often, shuffled."""
     labels = rng.permutation(np.arange(count, dtype=np.int64) % len(KINDS))
     pictures = [np.asarray(draw(int(label), rng, size)) for label in labels]
@@ -172,9 +170,7 @@ def _corners(outline: tuple[float, ...], centre: Array, radius: float, rotation:
 
 
 def _colour_at(canvas: Image.Image, point: Array) -> Colour:
-    red, green, blue = np.asarray(canvas)[
-        int(point[1] * canvas.height), int(point[0] * canvas.width)
-    ].tolist()
+    red, green, blue = np.asarray(canvas)[int(point[1] * canvas.height), int(point[0] * canvas.width)].tolist()
     return red, green, blue
 
 
@@ -193,9 +189,7 @@ def _add_noise(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Add Gaussian noise whose grain has the same size in the scene whatever the picture's size."""
     level = rng.uniform(2, 10)
     grain = rng.normal(0, level, (NOISE_SIZE, NOISE_SIZE, 3)) + MIDDLE_GREY
-    layer = Image.fromarray(np.clip(grain, 0, 255).astype(np.uint8)).resize(
-        picture.size, Image.Resampling.BILINEAR
-    )
+    layer = Image.fromarray(np.clip(grain, 0, 255).astype(np.uint8)).resize(picture.size, Image.Resampling.BILINEAR)
     total = np.asarray(picture, dtype=np.int16) + np.asarray(layer, dtype=np.int16) - MIDDLE_GREY
     return Image.fromarray(np.clip(total, 0, 255).astype(np.uint8))
 

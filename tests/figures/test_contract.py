@@ -16,7 +16,8 @@ from reportgen.figures.registry import figure_kinds
 from reportgen.numerics.scaling import parse_scale
 from reportgen.site.render import templates_directory
 
-SUBJECT = Subject(layers=(layer(), layer("fc", index=2, slug="fc", module_type="Linear")), outputs=("fc",), images=2)
+FC = layer("fc", index=2, slug="fc", module_type="Linear")
+SUBJECT = Subject(layers=(layer(), FC), outputs=("fc",), images=2)
 NAMES = [kind.name for kind in figure_kinds(FigureOptions(), SUBJECT)]
 
 

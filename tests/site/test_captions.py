@@ -298,9 +298,7 @@ def test_references_in_a_table() -> None:
     assert [href for href, _ in links(html)] == ["layers/conv_1_x.html", "layers/conv_2.html"]
 
 
-@pytest.mark.parametrize(
-    "address", ["javascript:alert(1)", "//evil.example/", "/etc/passwd", "data:text/html,x"]
-)
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "//evil.example/", "/etc/passwd", "data:text/html,x"])
 def test_address_from_the_caller_is_checked_too(address: str) -> None:
     html = str(to_html("[[a]]", link=lambda name: address, prefix="p"))
     assert links(html) == [(None, "a")]
@@ -476,11 +474,7 @@ def test_any_text_gives_allowed_html(markdown: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    st.text(
-        st.characters(exclude_characters="[]|\\`\r\n^", exclude_categories=["Cc", "Cs", "Cn"]), min_size=1
-    )
-)
+@given(st.text(st.characters(exclude_characters="[]|\\`\r\n^", exclude_categories=["Cc", "Cs", "Cn"]), min_size=1))
 def test_any_name_is_shown_as_it_is(name: str) -> None:
     asked: list[str] = []
     html = str(to_html(f"x [[{name}]] y", link=asked.append, prefix="p"))
