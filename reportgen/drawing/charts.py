@@ -66,6 +66,7 @@ def drawing(width: float, height: float) -> Iterator[MplFigure]:
 def save(figure: MplFigure, *, vector: bool = True) -> Chart:
     """Return `figure` as PNG and, when `vector`, as SVG and PDF too."""
     files = {"png": _render(figure, "png", dpi=DPI, metadata={"Software": None})}
+    figure.set_layout_engine("none")  # laid out once, so that all formats are the same and the others are quick
     if vector:
         files["svg"] = _render(figure, "svg", metadata={"Date": None, "Creator": None})
         files["pdf"] = _render(figure, "pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
@@ -77,23 +78,6 @@ def _render(figure: MplFigure, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, **options)
     return buffer.getvalue()
-
-
-def line_plot(
-    lines: Mapping[str, NDArray[np.float64]], *, x_label: str, y_label: str, width: float = 7.0, height: float = 2.6
-) -> Chart:
-    """Plot each named series against its index; NaN leaves a hole. A legend up to eight series."""
-    with drawing(width, height) as figure:
-        axes = figure.add_subplot()
-        for number, (name, values) in enumerate(lines.items()):
-            many = len(lines) > len(COLOURS)
-            colour = "#0072B2" if many else COLOURS[number]
-            axes.plot(values, label=name, color=colour, alpha=0.35 if many else 0.9, linewidth=0.9)
-        axes.set(xlabel=x_label, ylabel=y_label)
-        axes.margins(x=0.01)
-        if 1 < len(lines) <= len(COLOURS):
-            axes.legend(frameon=False, fontsize=8, ncols=2)
-        return save(figure)
 
 
 def labelled_matrix(

@@ -13,6 +13,7 @@ from reportgen.figures.channel_grid import ChannelGrid
 from reportgen.figures.channel_sum import ChannelSum
 from reportgen.figures.colour_bar import ColourBar
 from reportgen.figures.filters import Filters
+from reportgen.figures.health import Health
 from reportgen.figures.hypercolumn import Hypercolumn
 from reportgen.figures.input_picture import InputPicture
 from reportgen.figures.layer_cka import LayerCKA
@@ -38,6 +39,7 @@ _CHOSEN: Sequence[type[FigureKind]] = (
     Predictions,
     Filters,
     ChannelCKA,
+    Health,
 )
 
 

@@ -256,14 +256,12 @@ class _Products:
         self.shift = shift
         self.matrix = torch.zeros(len(shift), len(shift), dtype=torch.float32, device=shift.device)
 
-    def add(self, values: torch.Tensor, finite: bool) -> None:
-        """Add values (C, P). Unless all are `finite`, those that are not count as the shift."""
+    def add(self, values: torch.Tensor) -> None:
+        """Add values (C, P). One that is not finite spoils the products of its own channel, and no other."""
         if values.dtype == torch.float64:
             rows = (values - self.shift.double()[:, None]).float()
         else:
             rows = values.float() - self.shift[:, None]
-        if not finite:
-            rows.masked_fill_(~torch.isfinite(values), 0.0)
         step = max(64, -(-len(rows) // 4))
         for start in range(0, len(rows), step):
             self.matrix[start : start + step, start:].addmm_(rows[start : start + step], rows[start:].T)
@@ -310,7 +308,7 @@ class ChannelStatistics:
             return
         if self._products is None:
             self._products = _Products(torch.from_numpy(sums.finite.mean).to(values.device).float())
-        self._products.add(values, finite=not sums.unfinite.any())
+        self._products.add(values)
 
     def merge(self, other: "ChannelStatistics") -> None:
         """Take in what `other` has taken in: further images of the same layer."""

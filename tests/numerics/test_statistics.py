@@ -282,7 +282,7 @@ def test_pairs_of_wide_or_scarce_channels_are_undefined() -> None:
     assert summary_of(random_maps(1, MATRIX_CHANNELS, 4, 4)).duplicate_of is not None
 
 
-@pytest.mark.parametrize("scale", [5e37, 1e-30, 1e-45])
+@pytest.mark.parametrize("scale", [5e37, 3e-23, 1e-30, 1e-45])
 def test_values_at_the_ends_of_float32_give_no_silent_number(scale: float) -> None:
     maps = random_maps(2, 4, 5, 5) * scale
     maps[:, 3] = maps[:, 0] * 0.5
@@ -292,6 +292,16 @@ def test_values_at_the_ends_of_float32_give_no_silent_number(scale: float) -> No
     assert found.duplicate_of is not None
     assert found.duplicate_of.tolist()[:3] == [-1, -1, -1]
     assert math.isnan(found.effective_rank) or found.effective_rank == pytest.approx(entropy_rank(maps), rel=1e-2)
+
+
+def test_products_that_lost_their_digits_are_not_trusted() -> None:
+    found = taken(random_maps(1, 3, 6, 6))
+    assert found._products is not None
+    found._products.matrix[:2, :2] = 1e-3
+    told = summarise(found, 1)
+    assert told.duplicate_of is not None
+    assert told.duplicate_of.tolist() == [-1, -1, -1]
+    assert told.causes["effective_rank"] == "the values leave the range of float32 products"
 
 
 def test_float64_values_that_overflow_when_squared_are_undefined() -> None:
