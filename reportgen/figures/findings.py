@@ -13,7 +13,8 @@ from torch import nn
 
 from reportgen.entities import Layer
 from reportgen.figures.wording import count, count_shown, describe_number
-from reportgen.numerics.statistics import COPY, DUPLICATE, Bounds, Flags, Histogram, Summary
+from reportgen.numerics.binning import Histogram
+from reportgen.numerics.statistics import COPY, DUPLICATE, Bounds, Flags, Summary
 
 WEIGHTS = {"dead": 1.0, "constant": 0.9, "saturated": 0.8, "duplicate": 0.6, "copy": 0.3}
 """How grave it is if all channels of a layer are so; values that are not finite are graver than any of these."""

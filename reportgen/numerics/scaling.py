@@ -70,7 +70,7 @@ def finite_ranges(maps: torch.Tensor) -> Ranges:
     flat = maps.reshape(maps.shape[0], -1)
     if not maps.is_floating_point():
         flat = flat.to(torch.float64)
-    low, high = torch.aminmax(flat, dim=1)
+    low, high = flat.amin(dim=1), flat.amax(dim=1)  # quicker than torch.aminmax along an axis
     if bool(torch.isfinite(low).all()) and bool(torch.isfinite(high).all()):
         return Ranges(low.double(), high.double(), finite=True)
     finite = torch.isfinite(flat)
