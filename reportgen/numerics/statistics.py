@@ -24,8 +24,10 @@ from torch.nn import functional
 from reportgen.numerics.binning import Histogram, Integers, count_into, empty_histogram
 from reportgen.numerics.similarity import RELATIVE_THRESHOLD
 
-MATRIX_CHANNELS = 512
-"""Wider layers keep no products between channels: 4 bytes a pair, and eigenvalues that take C cubed."""
+MATRIX_CHANNELS = 2048
+"""Wider layers keep no products between channels, which take 4 bytes a pair: 17 MB at this width."""
+RANK_CHANNELS = 1024
+"""Wider layers have no effective rank, since eigenvalues take time as C cubed: a second at twice this width."""
 MIN_VALUES = 16
 """Correlations of fewer values a channel are undefined: of 4 unrelated values, 1 % correlate by more than 0.99."""
 DUPLICATE, COPY, SATURATED, NEAR_BOUND = 0.99, 0.95, 0.95, 1e-3
@@ -470,7 +472,7 @@ def _pairwise(statistics: ChannelStatistics, causes: dict[str, str]) -> tuple[In
     """For each channel the first earlier one that it duplicates, or -1; and the layer's effective rank."""
     products, sums = statistics.products(), statistics.sums
     if products is None or sums.values < MIN_VALUES:
-        too_wide = f"more than {MATRIX_CHANNELS} channels"
+        too_wide = f"more than {MATRIX_CHANNELS:,} channels"
         cause = too_wide if products is None else f"fewer than {MIN_VALUES} values a channel"
         causes.update(dict.fromkeys(("duplicate_of", "effective_rank"), cause))
         return None, math.nan
@@ -484,6 +486,8 @@ def _pairwise(statistics: ChannelStatistics, causes: dict[str, str]) -> tuple[In
         causes["effective_rank"] = "the values leave the range of float32 products"
     elif not _varying(sums).any():
         causes["effective_rank"] = "no channel varies"
+    elif statistics.channels > RANK_CHANNELS:
+        causes["effective_rank"] = f"more than {RANK_CHANNELS:,} channels"
     return duplicates, math.nan if "effective_rank" in causes else effective_rank(products)
 
 

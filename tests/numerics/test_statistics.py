@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from reportgen.numerics import statistics
 from reportgen.numerics.statistics import (
     MATRIX_CHANNELS,
+    RANK_CHANNELS,
     Bounds,
     ChannelStatistics,
     Summary,
@@ -269,13 +270,16 @@ def test_pairs_of_wide_or_scarce_channels_are_undefined() -> None:
     wide = summary_of(random_maps(1, MATRIX_CHANNELS + 1, 5, 5))
     scarce = summary_of(random_maps(1, 4, 3, 5))
     for found, cause in (
-        (wide, f"more than {MATRIX_CHANNELS} channels"),
+        (wide, f"more than {MATRIX_CHANNELS:,} channels"),
         (scarce, "fewer than 16 values a channel"),
     ):
         assert found.duplicate_of is None
         assert math.isnan(found.effective_rank)
         assert found.causes["duplicate_of"] == found.causes["effective_rank"] == cause
-    assert summary_of(random_maps(1, MATRIX_CHANNELS, 4, 4)).duplicate_of is not None
+    widest = summary_of(random_maps(1, MATRIX_CHANNELS, 4, 4))
+    assert widest.duplicate_of is not None
+    assert widest.causes["effective_rank"] == f"more than {RANK_CHANNELS:,} channels"
+    assert not math.isnan(summary_of(random_maps(1, RANK_CHANNELS, 4, 4)).effective_rank)
 
 
 @pytest.mark.parametrize("scale", [5e37, 3e-23, 1e-30, 1e-45])
