@@ -63,7 +63,7 @@ class Health(BaseKind):
         self._references: dict[tuple[int, int], list[Reference]] = {}
 
     def wants(self, layer: Layer) -> bool:
-        return layer.op not in ("placeholder", "get_attr")
+        return layer.op != "get_attr"
 
     def begin_batch(self, batch: Batch) -> Iterable[Product]:
         self._images[batch.drawn] += len(batch.tensor)
@@ -116,9 +116,11 @@ class Health(BaseKind):
         for one in measured.values():
             yield DataFile(f"channels/{one.layer.slug}.csv", channels_csv(one.summary))
             yield self._histogram(one)
-        if measured:
-            findings = rank_findings(measured, self._layers, self.subject.module_of)
-            yield self._overview(list(measured.values()), findings)
+        # The input has its numbers, but what stands out in it is no property of the network.
+        computed = {name: one for name, one in measured.items() if one.layer.op != "placeholder"}
+        if computed:
+            findings = rank_findings(computed, self._layers, self.subject.module_of)
+            yield self._overview(list(computed.values()), findings)
 
     def _measured(self, layer: Layer, statistics: ChannelStatistics) -> Measured:
         summary = summarise(statistics, len(self._digests))
@@ -183,7 +185,7 @@ class Health(BaseKind):
     def _cause(self, layer: Layer) -> str:
         """Why a layer has no statistics, as far as it has none."""
         if not self.wants(layer):
-            return "the network's input" if layer.op == "placeholder" else "a parameter of the model"
+            return "a parameter of the model"
         missing = "" if layer.name in self._statistics else "it was not computed"
         return self._causes.get(layer.name, missing)
 

@@ -26,8 +26,9 @@ def describe_range(low: float, high: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 channel`, `64 channels`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    """`1 channel`, `64 channels`, `4 batches`."""
+    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{number:,} {noun}{ending}"
 
 
 def count_shown(shown: int, total: int, noun: str) -> str:

@@ -416,7 +416,7 @@ def test_what_is_not_measured_has_a_row_and_its_cause() -> None:
     weight = layer("weight", op="get_attr", module_type="", parents=())
     pair, never = node("pair", "chunk", "conv", function=True), node("never", "Conv2d", "conv")
     kind = Health(FigureOptions(), Subject((start, weight, steps[0][0], pair, never)))
-    assert not kind.wants(start)
+    assert kind.wants(start)
     assert not kind.wants(weight)
     list(kind.begin_batch(Batch((image(), image()), inputs(2))))
     kind.observe(event(*steps[0]))
@@ -424,10 +424,24 @@ def test_what_is_not_measured_has_a_row_and_its_cause() -> None:
     made = list(kind.compute())
     rows = tables(made)["layers.csv"]
     assert [row["name"] for row in rows] == ["x", "weight", "conv", "pair", "never"]
-    causes = ["the network's input", "a parameter of the model", "", "a tuple of 2 values", "it was not computed"]
+    causes = ["it was not computed", "a parameter of the model", "", "a tuple of 2 values", "it was not computed"]
     assert [row["undefined"] for row in rows] == causes
     assert rows[2]["shape"] == "3x4x4"
     assert set(figures(made)) == {"conv", None}
+
+
+def test_the_input_has_its_numbers_and_no_findings() -> None:
+    start = layer("x", op="placeholder", module_type="", parents=())
+    tensor = inputs(2)
+    tensor[:, 0] = 0.0
+    kind = Health(FigureOptions(), Subject((start,)))
+    list(kind.begin_batch(Batch((image(), image()), tensor)))
+    kind.observe(event(start, tensor))
+    made = list(kind.compute())
+    (row,) = tables(made)["layers.csv"]
+    assert float(row["mean"]) == pytest.approx(tensor.double().mean().item())
+    assert row["dead"] == "1"
+    assert set(figures(made)) == {"x"}
 
 
 def test_channels_that_change_in_number_are_undefined() -> None:
