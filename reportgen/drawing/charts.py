@@ -33,11 +33,16 @@ _STYLE: Any = {
     "lines.linewidth": 1.0,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    # Hinted letters are whole pixels wide, which makes long names longer than the layout has measured them.
+    "text.hinting": "none",
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "reportgen",
     "path.simplify": True,
 }
+_MONO = "DejaVu Sans Mono"
+_MONO_ADVANCE = 0.602
+"""The width of a letter of that font, in ems."""
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart (jfly.uni-koeln.de/color, 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 
@@ -90,29 +95,40 @@ def labelled_matrix(
     bar_label: str,
     blocks: Sequence[int] = (),
 ) -> Chart:
-    """Draw a square matrix with a name at each row and column; NaN is hatched gray.
+    """Draw a square matrix with a name at each row and column; NaN is gray.
 
-    Names stand as large as their rows allow; above about 120 rows every k-th is written, so that none collide.
-    `blocks` are the rows before which a line marks the start of a block of the module tree.
+    Names stand as large as their rows allow; above about 220 rows every k-th is written, so that none collide, and
+    a name of more than 60 letters loses its middle. `blocks` are the rows before which a line marks the start of a
+    block of the module tree.
     """
-    count = len(names)
-    side = float(np.clip(count * 0.17, 5.0, 16.0))
-    row_points = side * 72 / count
-    step = max(1, int(np.ceil(5.2 / row_points)))
-    size = float(np.clip(row_points * step * 0.8, 4.2, 8.5))
-    margin = min(3.5, 0.62 * size / 72 * max(map(len, names)) + 0.4)
-    with drawing(side + margin + 0.9, side + margin) as figure:
-        axes = figure.add_subplot()
+    side = float(np.clip(len(names) * 0.17, 5.0, 16.0))
+    row = side * 72 / len(names)
+    step = max(1, int(np.ceil(5.2 / row)))
+    size = float(np.clip(row * step * 0.8, 4.2, 8.5))
+    shown = {place: shorten(names[place]) for place in range(0, len(names), step)}
+    # Placed by hand: the layout engine measures upright names too short.
+    margin = _MONO_ADVANCE * size / 72 * max(map(len, shown.values())) + 0.3
+    width, height = margin + side + 1.1, margin + side + 0.1
+    with drawing(width, height) as figure:
+        figure.set_layout_engine("none")
+        axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
         axes.set_facecolor("#c9cccb")
         colours = mpl.colormaps[cmap].with_extremes(bad=(0, 0, 0, 0))
         picture = axes.imshow(values, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
-        ticks = list(range(0, count, step))
-        shown = [names[tick] for tick in ticks]
-        axes.set_xticks(ticks, shown, rotation=90, fontsize=size, family="DejaVu Sans Mono")
-        axes.set_yticks(ticks, shown, fontsize=size, family="DejaVu Sans Mono")
+        axes.set_xticks(list(shown), list(shown.values()), rotation=90, fontsize=size, family=_MONO)
+        axes.set_yticks(list(shown), list(shown.values()), fontsize=size, family=_MONO)
         axes.tick_params(length=2, pad=1.5)
         for place in blocks:
             axes.axhline(place - 0.5, color="white", linewidth=0.7)
             axes.axvline(place - 0.5, color="white", linewidth=0.7)
-        figure.colorbar(picture, ax=axes, shrink=0.5, aspect=30, pad=0.01, label=bar_label)
+        bar = ((margin + side + 0.15) / width, (margin + side / 4) / height, 0.16 / width, side / 2 / height)
+        figure.colorbar(picture, cax=figure.add_axes(bar), label=bar_label)
         return save(figure)
+
+
+def shorten(name: str, most: int = 60) -> str:
+    """Return `name` with its middle left out where it is longer than `most` letters."""
+    if len(name) <= most:
+        return name
+    head = (most - 1) // 2
+    return f"{name[:head]}…{name[head + 1 - most :]}"

@@ -1,0 +1,76 @@
+"""Charts: whole names, the values drawn, the same bytes each time, and fonts that publishers take."""
+
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from reportgen.drawing.charts import Chart, drawing, labelled_matrix, save, shorten
+
+
+def matrix(count: int, name: str = "layer{}.{}.conv2") -> Chart:
+    values = np.eye(count)
+    values[0, count - 1] = np.nan
+    names = [name.format(number // 8, number % 8) for number in range(count)]
+    return labelled_matrix(values, names, low=0, high=1, cmap="viridis", bar_label="CKA", blocks=range(8, count, 8))
+
+
+def pixels(chart: Chart) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(chart.files["png"])) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.mark.parametrize("count", [2, 20, 70, 200])
+@pytest.mark.parametrize(
+    "name", ["layer{}.{}.conv2", "encoder.blocks.{}.a_rather_long_name.{}.projection", "x{}{}"]
+)
+def test_no_name_is_cut_off(count: int, name: str) -> None:
+    picture = pixels(matrix(count, name))
+    edges = (picture[:3], picture[-3:], picture[:, :3], picture[:, -3:])
+    assert all((edge == 255).all() for edge in edges)
+
+
+def test_a_very_long_name_loses_its_middle() -> None:
+    assert shorten("layer1.0.conv1") == "layer1.0.conv1"
+    assert shorten("abcdefghij", 5) == "ab…ij"
+    assert len(shorten("x" * 300)) == 60
+    picture = pixels(matrix(20, "block" * 60 + "{}{}"))
+    assert (picture[-3:] == 255).all()
+    assert max(picture.shape) < 2500
+
+
+def test_cells_have_the_colours_of_their_values() -> None:
+    picture = pixels(matrix(2))
+    found = {tuple(colour) for colour in picture.reshape(-1, 3)}
+    for value in (0.0, 1.0):
+        assert mpl.colormaps["viridis"](value, bytes=True)[:3] in found
+    assert (201, 204, 203) in found  # undefined
+
+
+def test_the_size_is_the_pictures() -> None:
+    chart = matrix(5)
+    assert pixels(chart).shape[:2] == (chart.height, chart.width)
+
+
+def test_the_same_chart_has_the_same_bytes() -> None:
+    assert matrix(6).files == matrix(6).files
+
+
+def test_vector_formats_bear_no_date_and_no_type_3_fonts() -> None:
+    files = matrix(6).files
+    assert set(files) == {"png", "svg", "pdf"}
+    assert b"/Type3" not in files["pdf"]
+    assert b"/CIDFontType2" in files["pdf"] or b"/TrueType" in files["pdf"]
+    assert b"CreationDate" not in files["pdf"]
+    assert not re.search(rb"<dc:date>|20\d\d-\d\d-\d\d", files["svg"])
+    assert b"Software" not in files["png"]
+
+
+def test_vector_formats_can_be_left_out() -> None:
+    with drawing(2, 1) as figure:
+        figure.add_subplot().plot([1, 2])
+        assert set(save(figure, vector=False).files) == {"png"}
