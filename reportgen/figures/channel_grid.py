@@ -10,7 +10,7 @@ from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Subject
-from reportgen.figures.wording import count, count_shown, describe_layer, describe_range
+from reportgen.figures.wording import count, count_shown, describe_layer, describe_range, json_number
 from reportgen.numerics.scaling import GAP, Ranges, Scale, apply_scale, finite_ranges, quantise
 
 
@@ -111,4 +111,4 @@ def _data(
 
 def _numbers(values: torch.Tensor) -> list[float | None]:
     """JSON numbers with the digits that bring a float32 back exactly; None for NaN."""
-    return [None if value != value else float(f"{value:.9g}") for value in values.tolist()]
+    return [json_number(value) for value in values.tolist()]

@@ -9,7 +9,7 @@ from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.wording import count, describe_layer, describe_number, describe_range
+from reportgen.figures.wording import count, describe_layer, describe_number, describe_range, json_number
 from reportgen.numerics.npz import npz_bytes
 from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, quantise
 
@@ -61,8 +61,8 @@ class ChannelSum(BaseKind):
                 "channels_total": maps.shape[0],
                 "scale": str(self._scale),
                 "cmap": self._palette.name,
-                "low": _json(float(low[0])),
-                "high": _json(float(high[0])),
+                "low": json_number(float(low[0])),
+                "high": json_number(float(high[0])),
                 "constant": bool(ranges.constant[0]),
                 "finite": ranges.finite,
             },
@@ -86,7 +86,3 @@ def _caption(
     else:
         opening += f" Values {describe_range(*ends)} ({cmap})."
     return opening if finite else f"{opening} NaN is magenta, +Inf orange, −Inf cyan."
-
-
-def _json(value: float) -> float | None:
-    return None if value != value else float(f"{value:.9g}")

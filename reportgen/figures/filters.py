@@ -17,7 +17,14 @@ from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, Batch, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Product, Subject
 from reportgen.figures.before_after import CMAP, BeforeAfter, find_chains
-from reportgen.figures.wording import count, count_shown, describe_layer, describe_number, describe_range
+from reportgen.figures.wording import (
+    count,
+    count_shown,
+    describe_layer,
+    describe_number,
+    describe_range,
+    json_number,
+)
 from reportgen.numerics.kernels import Summary, coloured, planes, summarise
 from reportgen.numerics.scaling import GAP, apply_scale, finite_ranges, parse_scale, quantise
 
@@ -194,7 +201,7 @@ def _slices(kernels: _Kernels, most: int) -> Figure:
     ]
     facts = {
         "reading": "slices", "shown": len(values), "total": total, "scale": "symmetric", "cmap": CMAP,
-        "limit": _json(limit),
+        "limit": json_number(limit),
     }  # fmt: skip
     return _figure(kernels, png, mosaic, sentences, facts)
 
@@ -218,7 +225,7 @@ def _matrix(kernels: _Kernels, most: int) -> Figure:
     ]
     facts = {
         "reading": "matrix", "shown": values.numel(), "total": whole.numel(), "scale": "symmetric", "cmap": CMAP,
-        "limit": _json(limit),
+        "limit": json_number(limit),
     }  # fmt: skip
     return _figure(kernels, png, mosaic, sentences, facts)
 
@@ -237,7 +244,7 @@ def _figure(
     layer, summary = kernels.layer, kernels.summary
     shown = count_shown(facts["shown"], facts["total"], "weight" if facts["reading"] == "matrix" else "slice")
     what = f"{shown} of the kernels" if facts["reading"] in ("matrix", "slices") else "The kernels"
-    numbers = {name: _json(getattr(summary, name)) for name in ("low", "high", "mean", "std")}
+    numbers = {name: json_number(getattr(summary, name)) for name in ("low", "high", "mean", "std")}
     return Figure(
         kind=Filters.name,
         layer=layer.name,
@@ -291,7 +298,7 @@ def _annotated(kernels: _Kernels) -> Figure:
             "view": "annotated",
             "pixels": 2 / 3,
             "shown": slices.numel(),
-            "limit": _json(limit),
+            "limit": json_number(limit),
             "unit": unit(limit),
         },
     )
@@ -348,7 +355,3 @@ def _statistics(summary: Summary) -> str:
         f"All weights of the layer: {describe_range(summary.low, summary.high)}, mean "
         f"{describe_number(summary.mean)}, standard deviation {describe_number(summary.std)}{missing}."
     )
-
-
-def _json(value: float) -> float | None:
-    return None if value != value else float(f"{value:.9g}")

@@ -20,7 +20,7 @@ from reportgen.entities import Activation, Batch, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.findings import WEIGHTS, Finding, Measured, operation_of, rank_findings, sentences_of
 from reportgen.figures.statistics_files import channels_csv, layers_csv
-from reportgen.figures.wording import count, describe_layer, describe_number, describe_range
+from reportgen.figures.wording import count, describe_layer, describe_number, describe_range, json_number
 from reportgen.numerics.statistics import DUPLICATE, Bounds, ChannelStatistics, Reference, references, summarise
 
 LISTED = 100
@@ -154,7 +154,8 @@ class Health(BaseKind):
         chart = share_rows([one.layer.name for one in measured], rows)
         images, further = self._images[True], self._images[False]
         listed = [
-            {"layer": one.layer, "text": one.text, "severity": _number(one.severity)} for one in findings[:LISTED]
+            {"layer": one.layer, "text": one.text, "severity": json_number(one.severity)}
+            for one in findings[:LISTED]
         ]
         return Figure(
             kind=self.name,
@@ -279,16 +280,16 @@ def _histogram_data(one: Measured) -> dict[str, Any]:
         "images": summary.images,
         "values": summary.values,
         "channels": summary.channels,
-        "low": _number(total.low),
-        "high": _number(total.high),
-        "mean": _number(total.mean),
-        "std": _number(total.std),
-        "share_of_zeros": _number(total.share_of_zeros),
-        "effective_rank": _number(summary.effective_rank),
+        "low": json_number(total.low),
+        "high": json_number(total.high),
+        "mean": json_number(total.mean),
+        "std": json_number(total.std),
+        "share_of_zeros": json_number(total.share_of_zeros),
+        "effective_rank": json_number(summary.effective_rank),
         "counts": {finding: int(one.flags(finding).sum()) for finding in ("non_finite", *WEIGHTS)},
         "undefined": dict(summary.causes),
         "findings": list(sentences_of(one).values()),
-        "bins": {"low": _number(bins.low), "high": _number(bins.high), "counts": bins.counts.tolist()},
+        "bins": {"low": json_number(bins.low), "high": json_number(bins.high), "counts": bins.counts.tolist()},
     }
 
 
@@ -324,7 +325,3 @@ def _percent(share: float) -> str:
 def _share(one: Measured, finding: str) -> float:
     column = "duplicate_of" if finding == "duplicate" else finding
     return math.nan if column in one.summary.causes else float(one.flags(finding).mean())
-
-
-def _number(value: float) -> float | None:
-    return float(f"{value:.9g}") if math.isfinite(value) else None

@@ -17,7 +17,7 @@ from reportgen.drawing.png import encode_indexed, encode_picture
 from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.errors import UsageError
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.wording import count, describe_number, describe_range
+from reportgen.figures.wording import count, describe_number, describe_range, json_number
 from reportgen.names import did_you_mean, slugify
 from reportgen.numerics.hypercolumn import average, channel_mean, standardise
 from reportgen.numerics.npz import npz_bytes
@@ -175,8 +175,8 @@ class Hypercolumn(BaseKind):
             "left_out": list(found.left_out),
             "scale": str(self._scale),
             "cmap": self._palette.name,
-            "low": _json(ends[0]),
-            "high": _json(ends[1]),
+            "low": json_number(ends[0]),
+            "high": json_number(ends[1]),
             "constant": bool(ranges.constant[0]),
             "finite": ranges.finite,
         }
@@ -350,7 +350,3 @@ def _as_float32(values: torch.Tensor) -> NDArray[np.float32] | NDArray[np.float6
     exact: NDArray[np.float64] = values.numpy()
     finite = np.abs(exact[np.isfinite(exact)])
     return exact.astype(np.float32) if finite.max(initial=0) <= np.finfo(np.float32).max else exact
-
-
-def _json(value: float) -> float | None:
-    return None if value != value else float(f"{value:.9g}")

@@ -11,7 +11,7 @@ from reportgen.drawing.palette import palette
 from reportgen.drawing.sheet import contact_sheet
 from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Product, Subject
-from reportgen.figures.wording import count, count_shown
+from reportgen.figures.wording import count, count_shown, json_number
 from reportgen.numerics.scaling import finite_ranges, quantise
 
 LARGEST_SIDE = 256
@@ -153,4 +153,4 @@ def _layers(shown: int, total: int) -> str:
 
 def _numbers(values: torch.Tensor) -> list[float | None]:
     """JSON numbers with the digits that bring a float32 back exactly; None for NaN."""
-    return [None if value != value else float(f"{value:.9g}") for value in values.tolist()]
+    return [json_number(value) for value in values.tolist()]

@@ -13,8 +13,8 @@ from reportgen.drawing.charts import Chart
 from reportgen.drawing.curves import notice, stem_plot
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.vector import exact, rows_of, vectors_of
-from reportgen.figures.wording import count, describe_layer, describe_number
+from reportgen.figures.vector import rows_of, vectors_of
+from reportgen.figures.wording import count, describe_layer, describe_number, json_number
 from reportgen.numerics.envelope import part_size, thin
 from reportgen.numerics.probabilities import (
     SUM_TOLERANCE,
@@ -150,7 +150,7 @@ class Predictions(BaseKind):
             "pixels": 2 / 3,
             "output": layer.name,
             "classes": prediction.classes,
-            "top": [[place, names[place], exact(float(values[place]))] for place in top],
+            "top": [[place, names[place], json_number(float(values[place]))] for place in top],
             "percent": [percent(float(values[place])) for place in top],
             "softmax": source,
             "undefined": prediction.cause,

@@ -16,7 +16,7 @@ from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.wording import count, describe_layer, describe_number, describe_range
+from reportgen.figures.wording import count, describe_layer, describe_number, describe_range, json_number
 from reportgen.numerics.envelope import part_size, thin
 from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, quantise
 
@@ -51,11 +51,6 @@ def rows_of(vectors: torch.Tensor) -> list[NDArray[np.float64]]:
 
 def _floating(values: torch.Tensor) -> torch.Tensor:
     return values if values.is_floating_point() else values.to(torch.float64)
-
-
-def exact(value: float) -> float | None:
-    """A JSON number with the digits that bring a float32 back exactly; None for what is not finite."""
-    return float(f"{value:.9g}") if np.isfinite(value) else None
 
 
 @dataclass
@@ -153,8 +148,8 @@ class Vector(BaseKind):
                 "view": "lines",
                 "pixels": 2 / 3,
                 **_facts(table),
-                "low": exact(table.ends[0]),
-                "high": exact(table.ends[1]),
+                "low": json_number(table.ends[0]),
+                "high": json_number(table.ends[1]),
             },
             downloads=(_csv_name(table.layer),),
         )
@@ -183,8 +178,8 @@ class Vector(BaseKind):
                 "gap": folding.gap,
                 "scale": str(self._scale),
                 "cmap": self._palette.name,
-                "low": exact(ends[0]),
-                "high": exact(ends[1]),
+                "low": json_number(ends[0]),
+                "high": json_number(ends[1]),
                 "top": {image.id: _top(row) for image, row in zip(table.images, table.rows, strict=True)},
             },
         )
@@ -266,7 +261,7 @@ def _top(row: NDArray[np.float64]) -> list[list[float | int | None]]:
     """The units with the largest finite values, [unit, value] each; of equal ones the lower unit first."""
     places = np.flatnonzero(np.isfinite(row))
     best = places[np.argsort(-row[places], kind="stable")[:TOP_UNITS]]
-    return [[int(unit), exact(float(row[unit]))] for unit in best]
+    return [[int(unit), json_number(float(row[unit]))] for unit in best]
 
 
 def _csv_name(layer: Layer) -> str:

@@ -25,6 +25,11 @@ def describe_range(low: float, high: float) -> str:
     return f"{describe_number(low)} to {describe_number(high)}"
 
 
+def json_number(value: float) -> float | None:
+    """A number for JSON, with the nine digits that bring a float32 back exactly; None where it is not finite."""
+    return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
 def count(number: int, noun: str) -> str:
     """`1 channel`, `64 channels`, `4 batches`."""
     ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"

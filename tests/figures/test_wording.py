@@ -1,0 +1,32 @@
+"""The words and numbers that captions and the record share."""
+
+import math
+import struct
+
+import pytest
+
+from reportgen.figures.wording import count, count_shown, describe_number, json_number
+
+
+@pytest.mark.parametrize("value", [0.1, -1e-30, 3.4e38, 1 / 3, 16777217.0])
+def test_a_json_number_brings_a_float32_back(value: float) -> None:
+    single = struct.unpack("f", struct.pack("f", value))[0]
+    found = json_number(single)
+    assert found is not None
+    assert struct.unpack("f", struct.pack("f", found))[0] == single
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_no_json_number(value: float) -> None:
+    assert json_number(value) is None
+
+
+def test_counts() -> None:
+    assert [count(1, "channel"), count(2048, "channel"), count(4, "batch")] == [
+        "1 channel",
+        "2,048 channels",
+        "4 batches",
+    ]
+    assert count_shown(64, 512, "channel") == "64 of 512 channels"
+    assert count_shown(1, 1, "channel") == "the one channel"
+    assert describe_number(-1.25) == "\N{MINUS SIGN}1.25"
