@@ -4,8 +4,6 @@ Rows of a layer's features are examples: images, when there are many, else the p
 grid, one image a batch (as SVCCA reads convolutional maps: Raghu, Gilmer, Yosinski, Sohl-Dickstein, NeurIPS 2017).
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from torch.nn import functional
 from reportgen.drawing.charts import labelled_matrix
 from reportgen.entities import Activation, Batch
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
+from reportgen.figures.tables import csv_bytes
 from reportgen.figures.wording import count
 from reportgen.numerics.similarity import MIN_EXAMPLES, alignment, centred, gram
 
@@ -316,12 +315,9 @@ def _undefined_pairs(names: Sequence[str], values: NDArray[np.float64], causes: 
 
 
 def _csv(names: Sequence[str], values: NDArray[np.float64]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["", *names])
-    for name, row in zip(names, values.tolist(), strict=True):
-        writer.writerow([name, *("" if value != value else f"{value:.9g}" for value in row)])
-    return buffer.getvalue().encode()
+    rows = zip(names, values.tolist(), strict=True)
+    cells = ([name, *("" if value != value else f"{value:.9g}" for value in row)] for name, row in rows)
+    return csv_bytes(["", *names], cells)
 
 
 def _number(value: float) -> float | None:

@@ -1,8 +1,6 @@
 """What a classifier takes each image for: the most probable classes, and the probability of every class."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +11,7 @@ from reportgen.drawing.charts import Chart
 from reportgen.drawing.curves import notice, stem_plot
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
+from reportgen.figures.tables import csv_bytes
 from reportgen.figures.vector import rows_of, vectors_of
 from reportgen.figures.wording import count, describe_layer, describe_number, json_number
 from reportgen.numerics.envelope import part_size, thin
@@ -195,15 +194,14 @@ class Predictions(BaseKind):
 
     def _csv(self, predictions: Sequence[_Prediction]) -> bytes:
         """A row an image and class, most probable first; rank and probability are empty where undefined."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["image", "rank", "class", "name", "probability"])
-        for prediction in predictions:
-            names = self._names(prediction.classes)
-            for rank, place in enumerate(prediction.order.tolist(), start=1):
-                shown = ("", "") if prediction.cause else (rank, f"{prediction.values[place]:.9g}")
-                writer.writerow([prediction.image.id, shown[0], place, names[place], shown[1]])
-        return buffer.getvalue().encode()
+        rows = (row for prediction in predictions for row in self._rows(prediction))
+        return csv_bytes(["image", "rank", "class", "name", "probability"], rows)
+
+    def _rows(self, prediction: _Prediction) -> Iterator[list[object]]:
+        names = self._names(prediction.classes)
+        for rank, place in enumerate(prediction.order.tolist(), start=1):
+            shown = ("", "") if prediction.cause else (rank, f"{prediction.values[place]:.9g}")
+            yield [prediction.image.id, shown[0], place, names[place], shown[1]]
 
 
 def _scores_of(activation: Activation) -> torch.Tensor | None:

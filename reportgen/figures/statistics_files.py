@@ -4,15 +4,14 @@ An empty cell is undefined, or a flag that does not apply; the last column of th
 Flags are 0 or 1.
 """
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reportgen.figures.findings import Measured
+from reportgen.figures.tables import csv_bytes
 from reportgen.numerics.statistics import Flags, Summary
 
 LAYER_COLUMNS = (
@@ -31,7 +30,7 @@ LayerFacts = tuple[str, str, Measured | None, str]
 
 def layers_csv(layers: Iterable[LayerFacts]) -> bytes:
     """Return the file with one row a layer, for each in `layers`."""
-    return _csv(LAYER_COLUMNS, (_layer_row(*facts) for facts in layers))
+    return csv_bytes(LAYER_COLUMNS, (_layer_row(*facts) for facts in layers))
 
 
 def _layer_row(name: str, shape: str, one: Measured | None, cause: str) -> list[object]:
@@ -70,15 +69,7 @@ def channels_csv(summary: Summary) -> bytes:
         summary.nan_count.tolist(),
         summary.inf_count.tolist(),
     )
-    return _csv(CHANNEL_COLUMNS, zip(*columns, strict=True))
-
-
-def _csv(header: Sequence[str], rows: Iterable[Iterable[object]]) -> bytes:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
+    return csv_bytes(CHANNEL_COLUMNS, zip(*columns, strict=True))
 
 
 def _cells(values: NDArray[np.float64]) -> list[str]:

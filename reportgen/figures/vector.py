@@ -1,7 +1,5 @@
 """Values without positions: what each unit of a layer gave for each image, as curves, a heat map and a table."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +14,7 @@ from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
+from reportgen.figures.tables import csv_bytes
 from reportgen.figures.wording import count, describe_layer, describe_number, describe_range, json_number
 from reportgen.numerics.envelope import part_size, thin
 from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, quantise
@@ -273,8 +272,5 @@ def _csv(table: _Table) -> bytes:
     digits = ".17g" if table.wide else ".9g"
     columns = [[format(value, digits) for value in row.tolist()] for row in table.rows]
     columns = [column + [""] * (table.units - len(column)) for column in columns]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["unit", *(image.id for image in table.images)])
-    writer.writerows([unit, *cells] for unit, cells in enumerate(zip(*columns, strict=True)))
-    return buffer.getvalue().encode()
+    rows = ([unit, *cells] for unit, cells in enumerate(zip(*columns, strict=True)))
+    return csv_bytes(["unit", *(image.id for image in table.images)], rows)
