@@ -1,6 +1,8 @@
 """The nouns that inputs, network and figures share. Plain values, no behaviour."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from PIL import Image
@@ -37,14 +39,35 @@ class InputImage:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and the tensor (N, C, H, W) that the network is run on; row i belongs to image i.
+    """Images and the tensor that the network is run on: (N, C, H, W), of clips (N, C, D, H, W); row i is image i's.
 
-    The images of a batch that is not `drawn` feed statistics only.
+    `args` and `kwargs` are what the model is called with, where that is not the tensor alone: a list of images, a
+    pair of frames, a keyword. The images of a batch that is not `drawn` feed statistics only.
     """
 
     images: tuple[InputImage, ...]
     tensor: torch.Tensor
     drawn: bool = True
+    args: tuple[Any, ...] | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The positional arguments of the model's call."""
+        return (self.tensor,) if self.args is None else self.args
+
+
+@dataclass(frozen=True)
+class Run:
+    """Tokens of one kind that follow each other in a sequence: `size` of them.
+
+    `grid` is the grid of positions that they are, rows first: (14, 14), or (8, 14, 14) with frames; () for tokens
+    without a position, and then `label` names them: "class token", "register token".
+    """
+
+    size: int
+    label: str = ""
+    grid: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,12 +75,37 @@ class Reading:
     """How a value's axes are read.
 
     `layout` has a letter an axis (`NCHW`, `NHWC`, `NC`, `NLC`), or is empty when nothing says which axis is
-    which. `maps` is a view of the value as (N, C, H, W), or None; then `reason` says why.
+    which; what was merged into one axis stands in parentheses. `maps` is the value as (N, C, H, W), a view where
+    that can be, or None; then `reason` says why. `vectors` are the parts of the value that have no position, by
+    name ("class token"): (N, D) each. `description` says in words what was read: "197 tokens = 1 class token +
+    14 × 14".
     """
 
     layout: str
     maps: torch.Tensor | None
     reason: str = ""
+    vectors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The softmax attention weights of one node for a batch.
+
+    `weights` are (B, heads, queries, keys), rows summing to 1; B is N, or N times the windows of attention within
+    windows (`windowed`). `queries` and `keys` say what the tokens are. `source` says where the weights come from:
+    "computed by the model", or how they were computed again from q and k. `look` takes "class" (the class token),
+    "mean" (the mean over all queries with a position) or "ROW,COLUMN" (of the query grid) and returns the weights
+    that this query gives to the keys with a position, as maps (N, heads, H, W); ValueError, with the reason, when
+    there is no such query. BORROWED, as an Activation's value is.
+    """
+
+    weights: torch.Tensor
+    queries: tuple[Run, ...]
+    keys: tuple[Run, ...]
+    source: str
+    look: Callable[[str], torch.Tensor]
+    windowed: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +120,8 @@ class Activation:
     images: tuple[InputImage, ...]
     value: object
     reading: Reading
+    attention: Attention | None = None
+    """Where the node is softmax attention, what it weighed; also for fused operations that hide it."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,13 @@ def measure(
             ledger.add_images(batch.images)
         for kind in kinds:
             yield from _guarded(kind, None, partial(kind.begin_batch, batch), ledger)
-        for event in walk(network, batch, selection.names):
+        events = walk(network, batch, selection.names)
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as ended:
+                output = ended.value
+                break
             progress.step(event.layer.name, len(batch.images))
             if isinstance(event, Activation):
                 ledger.add_activation(event)
@@ -38,6 +44,8 @@ def measure(
             else:
                 ledger.add_failure(event)
         for kind in kinds:
+            if output is not None:
+                yield from _guarded(kind, None, partial(kind.returned, batch, output), ledger)
             yield from _guarded(kind, None, kind.end_batch, ledger)
     for kind in kinds:
         yield from _guarded(kind, None, kind.compute, ledger)

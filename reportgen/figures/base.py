@@ -90,7 +90,7 @@ class FigureKind(Protocol):
     """A kind of figure. A report makes a fresh instance of each and calls it in this order:
 
     for each batch `begin_batch`, for each node that it wants (in execution order) `observe` and, when the batch is
-    drawn, `update`, then `end_batch`; after the last batch `compute`. What it keeps between calls are reductions
+    drawn, `update`, then `returned` and `end_batch`; after the last batch `compute`. What it keeps between calls are reductions
     that can be summed, never a value or a view of one. A kind is made as `Kind(options, subject)`.
     """
 
@@ -112,6 +112,13 @@ class FigureKind(Protocol):
 
     def update(self, activation: Activation) -> Iterable[Product]:
         """Figures of one node for each image of the batch; `activation` is borrowed until the call ends."""
+        ...
+
+    def returned(self, batch: Batch, output: Any) -> Iterable[Product]:
+        """Figures of what the model returned for a batch: a tensor, or tensors in tuples, dicts, dataclasses.
+
+        Not called when the output could not be computed. `output` is borrowed until the call ends.
+        """
         ...
 
     def end_batch(self) -> Iterable[Product]:
@@ -140,6 +147,9 @@ class BaseKind:
         return
 
     def update(self, activation: Activation) -> Iterable[Product]:
+        return ()
+
+    def returned(self, batch: Batch, output: Any) -> Iterable[Product]:
         return ()
 
     def end_batch(self) -> Iterable[Product]:
