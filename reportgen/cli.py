@@ -152,8 +152,8 @@ def _tell(report: "Report", data: Any, *, quiet: bool) -> None:
 def _nodes(given: argparse.Namespace) -> int:
     from reportgen.listing import list_nodes, table
 
-    size = make_options({"size": given.size}).size
-    rows = list_nodes(given.model, weights=given.weights, size=size, deep=given.deep)
+    asked = make_options({"size": given.size, "tracer": given.tracer or "auto"})
+    rows = list_nodes(given.model, weights=given.weights, size=asked.size, deep=given.deep, tracer=asked.tracer)
     text = json.dumps(rows, indent=1, ensure_ascii=False) if given.json else table(rows)
     print(text, file=given.data)
     return 0
@@ -213,6 +213,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     selection.add_argument("--exclude", action="append", metavar="PATTERN", help="leave these out; repeatable")
     selection.add_argument("--deep", action="store_const", const=True, help="open torchvision's composite blocks")
+    _add_tracer(selection)
     selection.add_argument("--figures", metavar="KIND,...", help="only these kinds of figures")
     selection.add_argument("--max-channels", type=int, metavar="N", help="at most N tiles in a channel grid")
     looks = build.add_argument_group("how it looks")
@@ -232,6 +233,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     running.add_argument("--strict", action="store_const", const=True, help="no site when a node or figure fails")
     running.add_argument("--force", action="store_const", const=True, help="replace a report that is there")
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
+
+
+def _add_tracer(group: Any) -> None:
+    group.add_argument(
+        "--tracer", metavar="WHICH", help="fx, eager (the model runs as it is), or auto (default): whichever can"
+    )
 
 
 def _add_analyses(analyses: Any) -> None:
@@ -260,6 +267,7 @@ def _add_nodes(nodes: argparse.ArgumentParser) -> None:
     nodes.add_argument("model", metavar="MODEL")
     nodes.add_argument("--json", action="store_true", help="JSON instead of a table")
     nodes.add_argument("--deep", action="store_true", help="open torchvision's composite blocks")
+    _add_tracer(nodes)
     nodes.add_argument("--weights", metavar="WHICH", help="default, none or a file; default: none is loaded")
     nodes.add_argument("--size", metavar="PIXELS", help="input size: 224, or HEIGHTxWIDTH")
 

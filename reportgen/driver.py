@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 import reportgen
-from reportgen.entities import Activation, Batch, Failure, Layer
+from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError
 from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
 from reportgen.figures.layer_cka import batch_size
@@ -24,19 +25,17 @@ from reportgen.inputs.models import Model, load_model
 from reportgen.ledger import Ledger, kind_entries
 from reportgen.measuring import measure
 from reportgen.names import slugify
-from reportgen.network.capture import stream
-from reportgen.network.graph import (
-    Network,
+from reportgen.network.base import Network, Settings
+from reportgen.network.isolation import (
     RandomState,
-    Selection,
     buffers_kept,
     count_parameters,
     device_and_dtype,
     evaluating,
-    select,
-    trace,
     untouched,
 )
+from reportgen.network.selection import Selection, select
+from reportgen.network.tracing import trace_model
 from reportgen.options import Options
 from reportgen.progress import Progress
 from reportgen.site.captions import read_captions
@@ -85,16 +84,16 @@ def build_report(
     with SiteWriter(out, force=options.force) as writer:
         model = _load(spec, options, directory)
         with untouched(model.module):
-            network = trace(model.module, deep=options.deep)
+            first, waiting = _peek(_batches(model, sources, further, options))
+            network = _network(model, first, options)
             selection = select(network.layers, options.nodes, options.exclude)
             subject = _subject(network, selection, model, options, len(sources), len(further))
             kinds = figure_kinds(figure_options, subject, options.figures)
             ledger = Ledger(network, selection)
-            waiting = _batches(model, sources, further, options)
             with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
                 for product in measure(network, selection, waiting, kinds, ledger, progress):
                     _keep(product, writer, ledger)
-        record = _record(model, ledger, kinds, captions, options)
+        record = _record(model, network, ledger, kinds, captions, options)
         _check_complete(record, options)
         rendered = render(record)
         for name, text in {**rendered.files, FILE_NAME: to_json(record)}.items():
@@ -120,10 +119,11 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
     # Not `untouched`: between two activations, the random state is the consumer's.
     drawn = RandomState()
     with buffers_kept(model.module), evaluating(model.module):
+        first, waiting = _peek(_batches(model, sources, (), options))
         with drawn.inside():
-            network = trace(model.module, deep=options.deep)
+            network = _network(model, first, options)
         selection = select(network.layers, options.nodes, options.exclude)
-        events = stream(network, _batches(model, sources, (), options), selection.names)
+        events = chain.from_iterable(network.walk(batch, selection.names) for batch in waiting)
         while True:
             with drawn.inside():
                 event = next(events, None)
@@ -132,6 +132,17 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
             if isinstance(event, Failure):
                 raise IncompleteError(f"{event.layer.name}: {event.reason}")
             yield event
+
+
+def _peek(batches: Iterator[Batch]) -> tuple[Batch, Iterator[Batch]]:
+    """The first batch, from which the nodes may have to be learned, and all of them."""
+    first = next(batches)
+    return first, chain([first], batches)
+
+
+def _network(model: Model, batch: Batch, options: Options) -> Network:
+    settings = Settings(attention=not options.figures or "attention" in options.figures)
+    return trace_model(model.module, batch, tracer=options.tracer, deep=options.deep, settings=settings)
 
 
 def _load(spec: Spec, options: Options, directory: Path | None) -> Model:
@@ -172,15 +183,15 @@ def _check_early(options: Options) -> FigureOptions:
 def _subject(
     network: Network, selection: Selection, model: Model, options: Options, images: int, statistics: int
 ) -> Subject:
-    def module_of(layer: Layer) -> nn.Module | None:
-        return network.root.get_submodule(layer.target) if layer.op == "call_module" else None
-
     layers = tuple(layer for layer in network.layers if layer.name in selection.names)
-    return Subject(layers, network.outputs, module_of, options.categories or model.categories, images, statistics)
+    return Subject(
+        layers, network.outputs, network.module_of, options.categories or model.categories, images, statistics
+    )
 
 
 def _record(
     model: Model,
+    network: Network,
     ledger: Ledger,
     kinds: Sequence[FigureKind],
     captions: Mapping[str, str],
@@ -194,8 +205,8 @@ def _record(
         weights_sha256=model.weights_sha256,
         random_weights=model.random_weights,
         preprocess=model.preprocess.description,
-        tracer="fx",
-        tracer_reason="torch.fx traced the whole forward pass",
+        tracer=network.tracer,
+        tracer_reason=network.tracer_reason,
     )
     return Record(
         title=options.title or f"{model.spec.removeprefix('torchvision:')}, layer by layer",

@@ -7,14 +7,19 @@ import torch
 
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.inputs.models import load_model
-from reportgen.network.capture import walk
-from reportgen.network.graph import device_and_dtype, trace, untouched
+from reportgen.network.isolation import device_and_dtype, untouched
+from reportgen.network.tracing import trace_model
 
 Row = Mapping[str, Any]
 
 
 def list_nodes(
-    spec: str, *, weights: str | None = None, size: tuple[int, int] | None = None, deep: bool = False
+    spec: str,
+    *,
+    weights: str | None = None,
+    size: tuple[int, int] | None = None,
+    deep: bool = False,
+    tracer: str = "auto",
 ) -> list[Row]:
     """Return a row a node: name, op, module_type, target, shape, dtype, layout, and why it would not be drawn.
 
@@ -25,8 +30,8 @@ def list_nodes(
     device, dtype = device_and_dtype(model.module)
     blank = torch.zeros(1, model.preprocess.channels, *model.preprocess.size, device=device, dtype=dtype)
     with untouched(model.module):
-        network = trace(model.module, deep=deep)
-        return [_row(event) for event in walk(network, Batch((), blank))]
+        network = trace_model(model.module, Batch((), blank), tracer=tracer, deep=deep)
+        return [_row(event) for event in network.walk(Batch((), blank))]
 
 
 def _row(event: Activation | Failure) -> Row:

@@ -23,6 +23,8 @@ class Options:
     nodes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Patterns of nodes to draw, each with a title or ''; empty: every node."""
     exclude: tuple[str, ...] = ()
+    tracer: str = "auto"
+    """How the network is walked: through torch.fx, run as it is (eager), or whichever can."""
     deep: bool = False
     """Open torchvision's composite blocks."""
     figures: tuple[str, ...] = ()
@@ -259,6 +261,7 @@ def _optional(read: Callable[[object], Any]) -> Callable[[object], Any]:
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "nodes": _nodes,
     "exclude": _texts,
+    "tracer": _one_of("auto", "fx", "eager"),
     "deep": _flag,
     "figures": _kinds,
     "captions": _optional(_path),
