@@ -13,7 +13,7 @@ from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.tables import csv_bytes
 from reportgen.figures.vector import rows_of, vectors_of
-from reportgen.figures.wording import count, describe_layer, describe_number, json_number
+from reportgen.figures.wording import count, describe_layer, describe_number, json_number, percent
 from reportgen.numerics.envelope import part_size, thin
 from reportgen.numerics.probabilities import (
     SUM_TOLERANCE,
@@ -269,15 +269,6 @@ def _sum_sentence(prediction: _Prediction, source: str) -> str:
     if source == OWN_SIGMOID or abs(total - 1) <= 10 * SUM_TOLERANCE:
         return ""
     return f"They sum to {describe_number(total)}, not to 1."
-
-
-def percent(probability: float) -> str:
-    """`62.3 %`; what would be rounded to nothing or to all is `< 0.1 %` or `> 99.9 %`."""
-    if 0 < probability < 0.0005:
-        return "< 0.1 %"
-    if 0.9995 <= probability < 1:
-        return "> 99.9 %"
-    return f"{100 * probability:.1f} %"
 
 
 def _alt(prediction: _Prediction, names: Sequence[str]) -> str:

@@ -31,9 +31,14 @@ def json_number(value: float) -> float | None:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 channel`, `64 channels`, `4 batches`."""
-    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
-    return f"{number:,} {noun}{ending}"
+    """`1 channel`, `64 channels`, `4 batches`, `10 queries`."""
+    return f"{number:,} {noun if number == 1 else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}{'es' if noun.endswith('ch') else 's'}"
 
 
 def count_shown(shown: int, total: int, noun: str) -> str:
@@ -41,3 +46,14 @@ def count_shown(shown: int, total: int, noun: str) -> str:
     if shown < total:
         return f"{shown:,} of {count(total, noun)}"
     return f"all {count(total, noun)}" if total > 1 else f"the one {noun}"
+
+
+def percent(probability: float) -> str:
+    """`62.3 %`; what would be rounded to nothing or to all is `< 0.1 %` or `> 99.9 %`; `undefined` for NaN."""
+    if math.isnan(probability):
+        return "undefined"
+    if 0 < probability < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= probability < 1:
+        return "> 99.9 %"
+    return f"{100 * probability:.1f} %"
