@@ -257,6 +257,11 @@ def _add_analyses(analyses: Any) -> None:
         "--overview", metavar="COLSxROWS", help="layers and channels of the overview; default 15x3"
     )
     analyses.add_argument("--max-filters", type=int, metavar="N", help="kernels in a picture of filters; 0: all")
+    analyses.add_argument(
+        "--attention-query",
+        metavar="WHICH",
+        help="whose attention: class, mean or ROW,COLUMN; default: class, else mean",
+    )
     analyses.add_argument("--arrays", action="store_const", const=True, help="also write the maps, as npz files")
 
 

@@ -56,6 +56,8 @@ class Options:
     """Columns (layers) and rows (channels) of the overview."""
     max_filters: int = 64
     """Kernels in a picture of filters; 0: all."""
+    attention_query: str = "auto"
+    """Whose attention is drawn: `class`, `mean` or `ROW,COLUMN`; auto: the class token, without one the mean."""
     arrays: bool = False
     """Also write the maps themselves, as data/**/*.npz."""
     strict: bool = False
@@ -214,6 +216,17 @@ def _columns_by_rows(value: object) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
+def _query(value: object) -> str:
+    """A position may be a list of two numbers, too."""
+    if value in ("auto", "class", "mean"):
+        return str(value)
+    parts = value.split(",") if isinstance(value, str) else value
+    texts = [str(part).strip() for part in parts] if isinstance(parts, Sequence) else []
+    if len(texts) != 2 or not all(text.isascii() and text.isdecimal() for text in texts):
+        raise ValueError("must be auto, class, mean or ROW,COLUMN, counted from 0, such as 7,7")
+    return ",".join(str(int(text)) for text in texts)
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -283,6 +296,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "channel_similarity": _one_of("cka", "correlation"),
     "overview": _columns_by_rows,
     "max_filters": _whole(0),
+    "attention_query": _query,
     "arrays": _flag,
     "strict": _flag,
     "force": _flag,

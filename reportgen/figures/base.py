@@ -57,6 +57,7 @@ class FigureOptions:
     channel_similarity: str = "cka"
     overview: tuple[int, int] = (15, 3)
     max_filters: int = 64
+    attention_query: str = "auto"
     arrays: bool = False
 
     @property

@@ -7,6 +7,7 @@ from typing import Any
 
 from reportgen.drawing.palette import palette
 from reportgen.errors import UsageError
+from reportgen.figures.attention import AttentionMaps
 from reportgen.figures.base import FigureKind, FigureOptions, Subject
 from reportgen.figures.channel_cka import ChannelCKA
 from reportgen.figures.channel_grid import ChannelGrid
@@ -32,6 +33,7 @@ _ALWAYS: Sequence[type[FigureKind]] = (InputPicture, ColourBar)
 _CHOSEN: Sequence[type[FigureKind]] = (
     ChannelSum,
     ChannelGrid,
+    AttentionMaps,
     Hypercolumn,
     Overview,
     LayerCKA,
