@@ -1,9 +1,9 @@
-"""Colours of classes: one for each class number, the same in every picture, told apart by any kind of colour vision.
+"""Colours of classes: one for each class number, the same in every picture, for any kind of colour vision.
 
-The first are a gray and Okabe and Ito's colours (jfly.uni-koeln.de/color, 2008). Each further one is the colour of a
-grid that lies farthest from all before it (Glasbey et al., "Colour displays for categorical images", 2007), for the
-normal, the protanopic and the deuteranopic eye (Machado et al. 2009), in OKLab (Ottosson 2020). About twenty are told
-apart at sight; of more than a hundred, some are alike, so that pictures come with a legend.
+The first are a gray and Okabe and Ito's colours (jfly.uni-koeln.de/color, 2008). Each further one is the colour of
+a grid that lies farthest from all before it (Glasbey et al., "Colour displays for categorical images", 2007), for
+the normal, the protanopic and the deuteranopic eye (Machado et al. 2009), in OKLab (Ottosson 2020). About twenty
+are told apart at sight; of more than a hundred, some are alike, so that pictures come with a legend.
 """
 
 from functools import cache
@@ -47,7 +47,7 @@ _TO_LAB = np.array(
 
 @cache
 def class_palette() -> Palette:
-    """Return the palette of class maps: index k is the colour of class k, the gap and non-finite values as in maps."""
+    """Return the palette of class maps: index k is the colour of class k, from 252 on as in other maps."""
     maps = palette("viridis")
     colours = _class_colours().tobytes()
     return Palette("classes", colours + maps.colours[len(colours) :], maps.opacities)

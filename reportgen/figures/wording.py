@@ -33,7 +33,7 @@ def json_number(value: float) -> float | None:
 
 def count(number: int, noun: str) -> str:
     """`1 channel`, `64 channels`, `4 batches`, `21 classes`."""
-    ending = "" if number == 1 else "es" if noun.endswith(("ch", "ss")) else "s"
+    ending = "" if number == 1 else "es" if noun.endswith(("ch", "ss", "x")) else "s"
     return f"{number:,} {noun}{ending}"
 
 
