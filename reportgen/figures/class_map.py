@@ -163,25 +163,22 @@ def why_scores(name: str, values: torch.Tensor, size: tuple[int, int], categorie
     `size` is the input's (height, width), `categories` the number of class names; see ClassMaps.
     """
     last = name.rpartition(".")[2]
-    stride = _stride(values, size)
-    if not values.is_floating_point() or not 2 <= values.shape[1] < UNDEFINED or not stride:
+    if not values.is_floating_point() or not 2 <= values.shape[1] < UNDEFINED or not values.numel():
         return ""
-    if last == "logits" and values[0, 0].numel() > 1:
+    if last == "logits" and values[0, 0].numel() > 1 and _fits(values, size, range(1, max(size) + 1)):
         return "it is named logits"
-    if last in ("out", "aux") and stride == 1:
+    if last in ("out", "aux") and _fits(values, size, (1,)):
         return f"it is named {last} and has the input's size"
-    if values.shape[1] == categories and stride in _STRIDES_OF_SCORES and not _FEATURES & set(name.split(".")):
+    named_otherwise = _FEATURES & set(name.split("."))
+    if values.shape[1] == categories and not named_otherwise and _fits(values, size, _STRIDES_OF_SCORES):
         return "it has as many channels as there are class names"
     return ""
 
 
-def _stride(values: torch.Tensor, size: tuple[int, int]) -> int:
-    """The whole stride from the input's sides to those of `values`, rounded either way; 0 where none fits both."""
+def _fits(values: torch.Tensor, size: tuple[int, int], strides: Iterable[int]) -> bool:
+    """Whether one of the strides leads from both sides of the input to those of `values`, rounded either way."""
     sides = tuple(zip(values.shape[2:], size, strict=True))
-    for stride in range(1, max(size) + 1):
-        if all(abs(side * stride - full) < stride for side, full in sides):
-            return stride
-    return 0
+    return any(all(abs(side * stride - full) < stride for side, full in sides) for stride in strides)
 
 
 def _facts(found: _Found) -> dict[str, Any]:

@@ -185,9 +185,11 @@ def _read_queries(
     own = len(categories) == scores.shape[2]
     shares = scores.sigmoid() if own else scores.softmax(dim=2)[:, :, :-1]
     best, labels = shares.max(dim=2)
-    centre, extent = boxes.detach().to("cpu", torch.float64).split(2, dim=2)
-    corners = torch.cat([centre - extent / 2, centre + extent / 2], dim=2)
-    corners = corners * torch.tensor([size[1], size[0]] * 2, dtype=torch.float64)
+    places = boxes.detach().to("cpu", torch.float64)
+    centre, half = places[:, :, :2], places[:, :, 2:] / 2
+    corners = torch.cat([centre - half, centre + half], dim=2) * torch.tensor(
+        [size[1], size[0]] * 2, dtype=torch.float64
+    )
     found = tuple(_sorted(*one) for one in zip(labels, best, corners, strict=True))
     classes = shares.shape[2]
     names = categories if len(categories) == classes else ()

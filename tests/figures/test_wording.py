@@ -30,7 +30,13 @@ def test_what_is_not_finite_is_no_json_number(value: float) -> None:
 
 
 def test_counts() -> None:
-    assert [count(1, "channel"), count(2048, "channel"), count(4, "batch"), count(21, "class"), count(2, "box")] == [
+    assert [
+        count(1, "channel"),
+        count(2048, "channel"),
+        count(4, "batch"),
+        count(21, "class"),
+        count(2, "box"),
+    ] == [
         "1 channel",
         "2,048 channels",
         "4 batches",
