@@ -20,6 +20,8 @@ _FIRST = ("#4f575a", *(colour for colour in COLOURS if colour != "#000000"))
 """Class 0 is the background more often than not, and gray."""
 _STEPS = 16
 _DARKEST, _BRIGHTEST = 0.42, 0.93
+_KEPT_FREE = 0.12
+"""How far around the colours of values that are not finite there is no colour of a class, in OKLab."""
 
 _VISIONS = np.array(
     [
@@ -73,11 +75,12 @@ def _class_colours() -> NDArray[np.uint8]:
     """The colours (252, 3)."""
     steps = np.linspace(0, 255, _STEPS).round()
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    lightness = _seen(grid)[0, :, 0]
-    grid = grid[(lightness >= _DARKEST) & (lightness <= _BRIGHTEST)]
-    chosen = np.array([[int(colour[start : start + 2], 16) for start in (1, 3, 5)] for colour in _FIRST], float)
     # Away from what pictures bear besides: the three colours of values that are not finite.
     reserved = np.frombuffer(palette("viridis").colours, np.uint8)[-9:].reshape(3, 3).astype(float)
+    normal = _seen(grid)[0]
+    reach = np.sqrt(((normal[:, None] - _seen(reserved)[0]) ** 2).sum(-1)).min(axis=1)
+    grid = grid[(normal[:, 0] >= _DARKEST) & (normal[:, 0] <= _BRIGHTEST) & (reach >= _KEPT_FREE)]
+    chosen = np.array([[int(colour[start : start + 2], 16) for start in (1, 3, 5)] for colour in _FIRST], float)
     seen = _seen(grid)
     nearest = _distance(seen, np.concatenate([reserved, chosen])).min(axis=0)
     while len(chosen) < MAP_COLOURS:

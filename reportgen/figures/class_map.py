@@ -72,7 +72,7 @@ class ClassMaps(BaseKind):
 
     Anything else is left alone: a map of 21 channels may be features, and three channels a picture. The caption
     says which rule held. One channel (a mask, depth) is no class map. Where a score is NaN, or every score is -Inf,
-    there is no class, and the position is drawn in magenta.
+    there is no class, and the position is drawn in magenta; in the array of classes that `arrays` adds it is 65535.
     """
 
     name = "class_map"

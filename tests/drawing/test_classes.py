@@ -43,7 +43,7 @@ def test_the_colours_of_21_classes_are_far_apart() -> None:
 def test_no_two_of_252_colours_are_equal_and_none_is_that_of_nan() -> None:
     colours = {class_colour(number) for number in range(252)}
     assert len(colours) == 252
-    assert min(distance(colour, "#ff00ff") for colour in colours) > 10
+    assert min(distance(colour, "#ff00ff") for colour in colours) > 20
     assert class_colour(252 + 7) == class_colour(7)
 
 
