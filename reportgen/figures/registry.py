@@ -12,7 +12,9 @@ from reportgen.figures.base import FigureKind, FigureOptions, Subject
 from reportgen.figures.channel_cka import ChannelCKA
 from reportgen.figures.channel_grid import ChannelGrid
 from reportgen.figures.channel_sum import ChannelSum
+from reportgen.figures.class_map import ClassMaps
 from reportgen.figures.colour_bar import ColourBar
+from reportgen.figures.detections import DetectionBoxes
 from reportgen.figures.filters import Filters
 from reportgen.figures.health import Health
 from reportgen.figures.hypercolumn import Hypercolumn
@@ -39,6 +41,8 @@ _CHOSEN: Sequence[type[FigureKind]] = (
     LayerCKA,
     Vector,
     Predictions,
+    DetectionBoxes,
+    ClassMaps,
     Filters,
     ChannelCKA,
     Health,
