@@ -3,7 +3,10 @@
 import math
 from collections.abc import Sequence
 
+import torch
+
 from reportgen.entities import Layer
+from reportgen.numerics.real import is_quantised
 
 
 def describe_layer(layer: Layer) -> str:
@@ -12,6 +15,16 @@ def describe_layer(layer: Layer) -> str:
     what = what or layer.target.rsplit(".", 1)[-1]
     facts = ", ".join(fact for fact in (what, layer.detail) if fact)
     return f"{layer.name} ({facts})"
+
+
+def conversion_sentence(value: object) -> str:
+    """What drawing made of values that are no plain numbers: complex or quantised ones; else an empty string."""
+    if not isinstance(value, torch.Tensor):
+        return ""
+    dtype = str(value.dtype).removeprefix("torch.")
+    if value.is_complex():
+        return f"The values are complex ({dtype}): their magnitudes are drawn."
+    return f"The values are quantised ({dtype}): they are drawn dequantised." if is_quantised(value) else ""
 
 
 def describe_number(value: float) -> str:

@@ -47,7 +47,11 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """One node of the graph. `shape` is that of its value for one image; `selected` whether it has a page."""
+    """One node of the graph. `shape` is that of its value for one image; `selected` whether it has a page.
+
+    `layout` has a letter an axis, or several in parentheses for one that is made of several: `NCHW`, `(NHW)LC`;
+    empty where nothing says which axis is which. `reading` says in words how the value was read.
+    """
 
     index: int
     name: str
@@ -64,6 +68,7 @@ class LayerEntry:
     detail: str = ""
     title: str = ""
     selected: bool = True
+    reading: str = ""
 
 
 @dataclass(frozen=True)
