@@ -5,6 +5,7 @@ W column, L token, K key of attention, ? unknown. A reshape splits and merges at
 windows, in heads or in tokens can be put together to maps again exactly, with nothing guessed.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -124,7 +125,7 @@ def chain(atoms: Sequence[Atom]) -> list[Atom] | None:
     ordered = sorted((atom for atom in atoms if atom.size > 1), key=lambda atom: -atom.stride)
     if not ordered:
         return list(atoms[:1])
-    for outer, inner in zip(ordered, ordered[1:], strict=False):
+    for outer, inner in itertools.pairwise(ordered):
         if outer.stride != inner.stride * inner.size:
             return None
     return ordered
@@ -171,7 +172,7 @@ def cut(one: Axis, start: int, size: int, step: int = 1) -> Axis:
         return axis("C", size)
     if len(one) == 1 and one[0].kind in "DHWN" and one[0].stride == 1:
         return axis(one[0].kind, size)
-    if step == 1 and (kinds == {"L"} or len(runs_of(one)) == 1 and runs_of(one)[0].grid):
+    if step == 1 and (kinds == {"L"} or (len(runs_of(one)) == 1 and runs_of(one)[0].grid)):
         return axis_of_runs(_cut_runs(runs_of(one), start, size))
     return axis("?", size) if size != 1 else ()
 

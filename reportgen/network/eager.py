@@ -507,8 +507,7 @@ def _inputs(
         bound: Mapping[str, Any] = inspect.signature(module.forward).bind(*args, **kwargs).arguments
     except (TypeError, ValueError):
         bound = {"input": tuple(args), **kwargs}
-    for name, tensor in flatten(dict(bound)):
-        yield name, tensor
+    yield from flatten(dict(bound))
 
 
 class _Handover:

@@ -27,7 +27,6 @@ from reportgen.network.axes import (
     join,
     kinds_of,
     reshape,
-    runs_of,
     size_of,
     unknown,
 )
