@@ -1,4 +1,4 @@
-"""Softmax attention: the weights as the model computed them, or computed again where a fused operation hides them."""
+"""Softmax attention: the weights as the model computed them, or computed again where an operation hides them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -154,8 +154,8 @@ def fused_weights(
 ) -> torch.Tensor:
     """Return softmax(scale q kᵀ + mask), (..., queries, keys), as `scaled_dot_product_attention` defines it.
 
-    `query` is (..., queries, D), `key` (..., keys, D), with fewer heads than `query` repeated. A boolean mask is True
-    where a key takes part; `scale` is 1/√D unless given. Computed in float32 at least.
+    `query` is (..., queries, D), `key` (..., keys, D), with fewer heads than `query` repeated. A boolean mask is
+    True where a key takes part; `scale` is 1/√D unless given. Computed in float32 at least.
     """
     kind = torch.promote_types(query.dtype, torch.float32)
     if key.dim() > 2 and key.shape[-3] != query.shape[-3]:
@@ -226,4 +226,4 @@ def module_weights(
 
 
 def _heads(value: torch.Tensor, heads: int) -> torch.Tensor:
-    return value.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return value.reshape(*value.shape[:-1], heads, value.shape[-1] // heads).transpose(1, 2)

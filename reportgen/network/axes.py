@@ -1,8 +1,8 @@
 """Axes as products of atoms: what a reshape, a permute or a slice makes of images, channels and positions.
 
-Every axis of a value is a row-major product of atoms, each a piece of one meaning: N image, C channel, D frame, H row,
-W column, L token, K key of attention, ? unknown. A reshape splits and merges atoms, a permute moves them. So a value in
-windows, in heads or in tokens can be put together to maps again exactly, with nothing guessed.
+Every axis of a value is a row-major product of atoms, each a piece of one meaning: N image, C channel, D frame, H
+row, W column, L token, K key of attention, ? unknown. A reshape splits and merges atoms, a permute moves them. So a
+value in windows, in heads or in tokens can be put together to maps again exactly, with nothing guessed.
 """
 
 import itertools

@@ -1,8 +1,8 @@
 """What a caller does next with a result: unpack it, or take one of its parts.
 
 torch.fx sees each part that is taken from a tuple or a size as a node. A stream that only sees tensors looks at the
-caller's next instruction, as torch.fx itself does for unpacking, so that both number such nodes alike. Names depend on
-it, values never do.
+caller's next instruction, as torch.fx itself does for unpacking, so that both number such nodes alike. Names depend
+on it, values never do.
 """
 
 import dis

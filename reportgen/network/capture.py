@@ -144,7 +144,8 @@ class _AxesOfNodes:
 
     def _operation(self, node: fx.Node) -> nn.Module | str:
         if node.op == "call_module":
-            return self._modules[str(node.target)]
+            module: nn.Module = self._modules[str(node.target)]
+            return module
         if node.target is getattr:
             return plain_name(str(node.args[1]))
         return plain_name(str(node.target)) if node.op == "call_method" else operation_name(node.target)

@@ -129,7 +129,7 @@ class _Watch(TorchFunctionMode):
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Inside a leaf the mode is off: with one, torch's own modules would take slower ways."""
         if not self._inside and is_leaf(module, deep=self._deep):
-            self.__exit__(None, None, None)
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch annotates neither
             self._read_parameters((args, kwargs))
             self._inside = len(self._way) + 1
         self._way.append(self._paths.get(id(module), self._way[-1]))
@@ -144,7 +144,7 @@ class _Watch(TorchFunctionMode):
                 else:
                     self._add(self._namer.name(path), "call_module", path, module, args, kwargs, output)
             finally:
-                self.__enter__()
+                self.__enter__()  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

@@ -1,8 +1,8 @@
 """Which axis of a value is which, decided from the operations that make and use it, and its maps and tokens.
 
-The axes of every value are followed through the network (`axes`, `operations`): convolutions and pooling say what is a
-channel and what a position, reshapes and permutes move these, elementwise operations keep them. A value that nothing
-speaks for is not drawn as a map: a guess could be wrong without anybody noticing.
+The axes of every value are followed through the network (`axes`, `operations`): convolutions and pooling say what is
+a channel and what a position, reshapes and permutes move these, elementwise operations keep them. A value that
+nothing speaks for is not drawn as a map: a guess could be wrong without anybody noticing.
 """
 
 import math
@@ -67,7 +67,8 @@ def _read_tokens(
 ) -> Reading:
     """A sequence with tokens besides its grid: the grid as maps, the others as vectors."""
     runs, description = runs_of(axes[token]), _describe(axes, value)
-    maps, vectors, start = None, {}, 0
+    maps, start = None, 0
+    vectors: dict[str, torch.Tensor] = {}
     grids = [run for run in runs if run.grid]
     for run in runs:
         piece = plain.narrow(token, start, run.size)

@@ -133,7 +133,8 @@ def _broadcast(call: Call) -> Axes | None:
 
 def _broadcasts(call: Call) -> bool:
     try:
-        return tuple(torch.broadcast_shapes(*(operand.shape for operand in call.operands))) == call.shape
+        shapes = [operand.shape for operand in call.operands]
+        return tuple(torch.broadcast_shapes(*shapes)) == call.shape  # type: ignore[no-untyped-call]  # not annotated
     except RuntimeError:
         return False
 
@@ -630,8 +631,8 @@ def plain_name(name: str) -> str:
 def part_axes(call: Call, value: Sequence[Any]) -> list[Axes | None]:
     """The axes of each tensor in what an operation returns as a tuple or list.
 
-    Pieces of one tensor are cut along `dim` (`chunk`, `split`, `unbind`); otherwise each part is read like a value of
-    its own.
+    Pieces of one tensor are cut along `dim` (`chunk`, `split`, `unbind`); otherwise each part is read like a value
+    of its own.
     """
     name = call.operation if isinstance(call.operation, str) else ""
     shapes = [tuple(part.shape) if isinstance(part, torch.Tensor) else None for part in value]
@@ -662,7 +663,7 @@ def _pieces(
 
 
 def input_axes(shape: Sequence[int], images: int) -> Axes | None:
-    """The axes of what the network is given: (N, C, H, W), clips with D before H, lines without H; one image alone."""
+    """The axes of what the network is given: (N, C, H, W), clips with D before H, lines without H; one image."""
     count = len(shape)
     if count == 3 and (shape[0] != images or images == 1):
         kinds = "CHW"

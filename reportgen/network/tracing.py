@@ -28,8 +28,8 @@ def trace_model(
     """Return the network of `module`, in eval mode, as `tracer` (auto, fx or eager) has it.
 
     auto tries torch.fx, then torch.fx with the leaves that timm declares for its models, then the eager stream,
-    which runs the model once on `batch`. Raises InputError when fx is asked for and can't, or when the model can't be
-    run on `batch`.
+    which runs the model once on `batch`. Raises InputError when fx is asked for and can't, or when the model can't
+    be run on `batch`.
     """
     if tracer == "eager":
         return EagerNetwork(module, batch, "the eager stream was asked for", deep=deep, settings=settings)
