@@ -16,7 +16,8 @@ from figures.figure_cases import image, layer
 from reportgen.drawing.charts import Chart
 from reportgen.entities import Activation, Layer, Reading
 from reportgen.figures.base import DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.predictions import APPLIED, OWN, OWN_LOG, OWN_SIGMOID, Predictions, percent
+from reportgen.figures.predictions import APPLIED, OWN, OWN_LOG, OWN_SIGMOID, Predictions
+from reportgen.figures.wording import percent
 from reportgen.site.record import FigureEntry
 from reportgen.site.render import render
 

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from reportgen.figures.wording import count, count_shown, describe_number, json_number
+from reportgen.figures.wording import count, count_shown, describe_number, json_number, percent
 
 
 @pytest.mark.parametrize("value", [0.1, -1e-30, 3.4e38, 1 / 3, 16777217.0])
@@ -30,3 +30,17 @@ def test_counts() -> None:
     assert count_shown(64, 512, "channel") == "64 of 512 channels"
     assert count_shown(1, 1, "channel") == "the one channel"
     assert describe_number(-1.25) == "\N{MINUS SIGN}1.25"
+
+
+def test_plurals() -> None:
+    assert [count(2, noun) for noun in ("channel", "batch", "query", "key")] == [
+        "2 channels",
+        "2 batches",
+        "2 queries",
+        "2 keys",
+    ]
+    assert count(1, "query") == "1 query"
+
+
+def test_an_undefined_percentage_is_said_to_be() -> None:
+    assert percent(float("nan")) == "undefined"
