@@ -248,7 +248,8 @@ class _Watch(TorchFunctionMode):
     def _add_parts(self, name: str, call: Call, value: Any) -> None:
         if not isinstance(value, tuple | list):
             for part, tensor in flatten(value):
-                self._add_part(f"{name}.{part}", name, tensor, None)
+                one = Call(call.operation, call.args, call.kwargs, tuple(tensor.shape), self._images)
+                self._add_part(f"{name}.{part}", name, tensor, axes_after(one))
             return
         axes = part_axes(call, value)
         for place in parts_taken(len(value)):
@@ -283,6 +284,8 @@ class _Watch(TorchFunctionMode):
         if isinstance(value, torch.Tensor):
             known = self._find(value)
             return Operand(tuple(value.shape), known.axes if known else None)
+        if isinstance(value, Mapping):
+            return {key: self._operands(part) for key, part in value.items()}
         if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
             return type(value)(map(self._operands, value)) if type(value) in (tuple, list) else value
         return value
