@@ -17,10 +17,6 @@ from reportgen.drawing.charts import Chart
 from reportgen.entities import Activation, Layer, Reading
 from reportgen.figures.base import DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.predictions import APPLIED, OWN, OWN_LOG, OWN_SIGMOID, Predictions
-<<<<<<< HEAD
-=======
-from reportgen.figures.wording import percent
->>>>>>> attention
 from reportgen.site.record import FigureEntry
 from reportgen.site.render import render
 

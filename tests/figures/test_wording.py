@@ -5,7 +5,6 @@ import struct
 
 import pytest
 
-<<<<<<< HEAD
 from reportgen.figures.wording import (
     class_names,
     count,
@@ -15,9 +14,6 @@ from reportgen.figures.wording import (
     json_number,
     percent,
 )
-=======
-from reportgen.figures.wording import count, count_shown, describe_number, json_number, percent
->>>>>>> attention
 
 
 @pytest.mark.parametrize("value", [0.1, -1e-30, 3.4e38, 1 / 3, 16777217.0])
@@ -52,7 +48,6 @@ def test_counts() -> None:
     assert describe_number(-1.25) == "\N{MINUS SIGN}1.25"
 
 
-<<<<<<< HEAD
 def test_percentages_do_not_round_to_nothing_or_all() -> None:
     assert [percent(p) for p in (0.0, 1e-9, 0.0004, 0.0006, 0.6234, 0.9994, 0.9996, 1.0)] == [
         "0.0 %", "< 0.1 %", "< 0.1 %", "0.1 %", "62.3 %", "99.9 %", "> 99.9 %", "100.0 %",
@@ -65,7 +60,8 @@ def test_classes_are_named_where_the_names_fit() -> None:
     assert describe_class_names(("disc", "ring"), 2) == ""
     assert describe_class_names((), 2) == "The names of the classes are not known; they are numbered from 0."
     assert describe_class_names(("disc",), 2).startswith("1 name of classes is known, which does not fit;")
-=======
+
+
 def test_plurals() -> None:
     assert [count(2, noun) for noun in ("channel", "batch", "query", "key")] == [
         "2 channels",
@@ -78,4 +74,3 @@ def test_plurals() -> None:
 
 def test_an_undefined_percentage_is_said_to_be() -> None:
     assert percent(float("nan")) == "undefined"
->>>>>>> attention

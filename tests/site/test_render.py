@@ -484,7 +484,6 @@ def test_a_network_of_a_thousand_layers_is_rendered() -> None:
     assert len([name for name in files if name.startswith("layers/")]) == 1000
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -498,7 +497,8 @@ def test_the_page_about_the_report_says_how_nodes_were_found_and_why(name: str, 
     record = with_model(make_record(), tracer=name, tracer_reason=why)
     assert tracer(record.model) == words
     assert f'<dd>{words}<br><span class="quiet">{why}</span></dd>' in render(record).files["about.html"]
-=======
+
+
 # Attention
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -549,4 +549,3 @@ def test_a_rollout_lists_its_layers_and_those_left_out() -> None:
 
 def test_a_site_with_attention_has_no_problems(tmp_path: Path) -> None:
     assert check_site(write_site(attentive(), tmp_path / "site")) == []
->>>>>>> attention
