@@ -47,7 +47,7 @@ def typed(kind: str, *shape: int) -> torch.Tensor:
     return values > 0 if dtype == torch.bool else (values.double().abs() * _LARGEST.get(kind, 1)).to(dtype)
 
 
-_LARGEST = {"uint8": 60, "uint16": 1e4, "int64": 1e12, "float64": 1e200}
+_LARGEST = {"uint8": 60, "uint16": 1e4, "int64": 1e12, "float64": 1e60}
 DTYPES = (
     "float16", "bfloat16", "float64", "bool", "uint8", "uint16", "int64", "float8_e4m3fn", "complex64", "quint8"
 )  # fmt: skip
