@@ -20,7 +20,14 @@ from reportgen.entities import Activation, Batch, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.findings import WEIGHTS, Finding, Measured, operation_of, rank_findings, sentences_of
 from reportgen.figures.statistics_files import channels_csv, layers_csv
-from reportgen.figures.wording import count, describe_layer, describe_number, describe_range, json_number
+from reportgen.figures.wording import (
+    conversion_sentence,
+    count,
+    describe_layer,
+    describe_number,
+    describe_range,
+    json_number,
+)
 from reportgen.numerics.real import as_real
 from reportgen.numerics.statistics import DUPLICATE, Bounds, ChannelStatistics, Reference, references, summarise
 
@@ -58,6 +65,7 @@ class Health(BaseKind):
         self._nouns: dict[str, str] = {}
         self._shapes: dict[str, str] = {}
         self._causes: dict[str, str] = {}
+        self._conversions: dict[str, str] = {}
         self._images: Counter[bool] = Counter()
         self._digests: set[bytes] = set()
         self._gray: torch.Tensor | None = None
@@ -95,6 +103,7 @@ class Health(BaseKind):
     def _start(self, layer: Layer, activation: Activation, channels: int) -> ChannelStatistics:
         self._nouns[layer.name] = "unit" if activation.reading.layout == "NC" else "channel"
         self._shapes[layer.name] = _shape(activation.value)
+        self._conversions[layer.name] = conversion_sentence(activation.value)
         self._statistics[layer.name] = ChannelStatistics(channels, bounds_of(layer, self.subject.module_of(layer)))
         return self._statistics[layer.name]
 
@@ -142,7 +151,7 @@ class Health(BaseKind):
             width=WIDTH,
             height=HEIGHT,
             alt=alt,
-            caption=_histogram_caption(one, bars.cut),
+            caption=f"{_histogram_caption(one, bars.cut)} {self._conversions[one.layer.name]}".rstrip(),
             data=_histogram_data(one),
             downloads=(f"channels/{one.layer.slug}.csv",),
         )

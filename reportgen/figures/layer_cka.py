@@ -29,6 +29,8 @@ NULL_LAYERS = 64
 """The null band is taken over the pairs of at most so many layers, evenly spread."""
 _NEIGHBOURS = 8
 _SEED = 0
+_LARGEST = 1e150
+"""Products of larger entries of Gram matrices, and their sums, would leave float64."""
 
 
 def images_are_examples(choice: str, images: int) -> bool:
@@ -96,11 +98,15 @@ class LayerCKA(BaseKind):
             return
         row = self._rows[activation.layer.name]
         features, cause = self._features(activation)
-        row.cause = cause or row.cause
         if features:
             kernels = [gram(one) for one in features]
             row.constant = row.constant and all(kernel.constant for kernel in kernels)
-            self._grams[activation.layer.name] = torch.stack([kernel.matrix for kernel in kernels]).cpu()
+            grams = torch.stack([kernel.matrix for kernel in kernels]).cpu()
+            if float(grams.abs().max()) < _LARGEST:
+                self._grams[activation.layer.name] = grams
+            else:
+                cause = "its values are too large to be compared in float64"
+        row.cause = cause or row.cause
 
     def _features(self, activation: Activation) -> tuple[list[torch.Tensor], str]:
         """The features (n, p) of each batch of examples in the activation, or none and the cause."""

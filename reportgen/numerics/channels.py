@@ -62,11 +62,10 @@ class ChannelSimilarity:
         Each lies in a row whose largest value is among the 2 * count largest, so only those rows are sorted.
         """
         values = self._blanked(-torch.inf).fill_diagonal_(-torch.inf)
-        best = values.amax(dim=1).cpu().numpy()
-        rows = np.argsort(-best, kind="stable")[: 2 * count].tolist()
+        rows = torch.argsort(values.amax(dim=1), descending=True, stable=True)[: 2 * count]
         # A matrix product need not be symmetric to the last bit: the better of two equal pairs counts.
         pairs: dict[tuple[int, int], float] = {}
-        for row, found in zip(rows, values[rows].cpu().numpy(), strict=True):
+        for row, found in zip(rows.tolist(), values[rows].cpu().numpy(), strict=True):
             for column, value in _best_of_row(found, count):
                 pair = (min(row, column), max(row, column))
                 pairs[pair] = max(value, pairs.get(pair, value))

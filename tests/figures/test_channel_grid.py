@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from figures.figure_cases import activation
+from figures.figure_cases import DTYPES, activation, plain, read, typed
 from reportgen.figures.base import Figure, FigureOptions, Subject
 from reportgen.figures.channel_grid import ChannelGrid
 from reportgen.numerics.scaling import parse_scale
@@ -18,6 +18,28 @@ def grid(maps: torch.Tensor, scale: str = "channel", max_channels: int = 0) -> F
     options = FigureOptions(parse_scale(scale), max_channels=max_channels)
     (figure,) = ChannelGrid(options, Subject()).update(activation(maps[None]))
     return figure
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_maps_of_any_type_are_drawn_as_their_numbers(kind: str) -> None:
+    values = typed(kind, 1, 5, 6, 7)
+    (figure,) = ChannelGrid(FigureOptions(), Subject()).update(read(values))
+    for channel, exact in enumerate(plain(values)[0]):
+        low, high = exact.min(), exact.max()
+        # A magnitude has float32's rounding, and the level next to it may be the nearest.
+        assert np.all(np.abs(tile(figure, channel) - 251 * (exact - low) / (high - low)) <= 0.501)
+        assert figure.data["low"][channel] == pytest.approx(low, rel=1e-6)
+        assert figure.data["high"][channel] == pytest.approx(high, rel=1e-6)
+
+
+def test_complex_and_quantised_values_say_what_is_drawn() -> None:
+    for kind, said in (
+        ("complex64", "The values are complex (complex64): their magnitudes are drawn."),
+        ("quint8", "The values are quantised (quint8): they are drawn dequantised."),
+    ):
+        (figure,) = ChannelGrid(FigureOptions(), Subject()).update(read(typed(kind, 1, 2, 3, 3)))
+        assert figure.caption.endswith(said)
+    assert "drawn" not in grid(torch.randn(2, 3, 3)).caption
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from figures.figure_cases import activation
+from figures.figure_cases import DTYPES, activation, plain, read, typed
 from reportgen.figures.base import DataFile, Figure, FigureOptions, Subject
 from reportgen.figures.channel_sum import ChannelSum, channel_sum
 from reportgen.numerics.scaling import parse_scale
@@ -26,6 +26,30 @@ def test_the_sum_is_exact_to_float64() -> None:
         for column in range(5):
             exact = math.fsum(maps[:, row, column].tolist())
             assert found[0, row, column].item() == pytest.approx(exact, rel=1e-12, abs=1e-8)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_no_type_overflows(kind: str) -> None:
+    values = typed(kind, 1, 300, 2, 3)
+    found, exact = channel_sum(read(values).reading.maps[0]), plain(values)[0]  # type: ignore[index]
+    for row in range(2):
+        for column in range(3):
+            total = math.fsum(exact[:, row, column].tolist())
+            assert found[0, row, column].item() == pytest.approx(total, rel=1e-6, abs=1e-3)
+
+
+def test_complex_values_say_what_is_drawn() -> None:
+    (figure,) = ChannelSum(FigureOptions(), Subject()).update(read(typed("complex64", 1, 2, 3, 3)))
+    assert isinstance(figure, Figure)
+    assert figure.caption.endswith("The values are complex (complex64): their magnitudes are drawn.")
+
+
+def test_an_array_too_large_for_float32_stays_float64() -> None:
+    kind = ChannelSum(FigureOptions(arrays=True), Subject())
+    file, _ = kind.update(activation(torch.full((1, 3, 2, 2), 1e300, dtype=torch.float64)))
+    assert isinstance(file, DataFile)
+    found = np.load(io.BytesIO(file.content))["sum"]
+    assert found.tolist() == [[3e300, 3e300], [3e300, 3e300]]
 
 
 def test_the_picture_is_the_sum_over_its_own_range() -> None:

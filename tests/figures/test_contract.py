@@ -2,14 +2,18 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from figures.figure_cases import activation, layer, vector
-from reportgen.entities import Batch
+from figures.figure_cases import DTYPES, activation, layer, plain, read, typed, vector
+from reportgen.drawing.charts import Chart
+from reportgen.drawing.png import encode_picture
+from reportgen.entities import Activation, Batch
 from reportgen.errors import UsageError
 from reportgen.figures.base import Figure, FigureKind, FigureOptions, Product, Subject
 from reportgen.figures.registry import figure_kinds
@@ -40,14 +44,20 @@ def outputs(maps: torch.Tensor) -> list[object]:
 
 def products(kind: FigureKind, maps: torch.Tensor) -> Iterator[Product]:
     """Everything a kind makes in a report with one batch, one map node and one vector node."""
-    vectors = vector(maps.mean((2, 3)))
-    batch = Batch(vectors.images, maps[:, :1].expand(-1, 3, -1, -1))
+    inputs = maps[:, :1].expand(-1, 3, -1, -1)
+    yield from products_of(kind, inputs, activation(maps), vector(maps.mean((2, 3))), returns=outputs(maps))
+
+
+def products_of(
+    kind: FigureKind, inputs: torch.Tensor, *events: Activation, returns: Sequence[object] = ()
+) -> Iterator[Product]:
+    batch = Batch(events[0].images, inputs)
     yield from kind.begin_batch(batch)
-    for event in (activation(maps), vectors):
+    for event in events:
         if kind.wants(event.layer):
             kind.observe(event)
             yield from kind.update(event)
-    for output in outputs(maps):
+    for output in returns:
         yield from kind.returned(batch, output)
     yield from kind.end_batch()
     yield from kind.compute()
@@ -79,6 +89,50 @@ def test_no_value_breaks_a_figure(name: str, value: float) -> None:
     for figure in report(make(name), maps):
         json.dumps(dict(figure.data), allow_nan=False)
         assert "nan" not in figure.caption.lower().replace("nan is", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.usefixtures("no_charts")
+def test_values_of_any_type_are_shown_as_float64_is(name: str, kind: str) -> None:
+    """float64 itself is held against numpy by each kind's own tests."""
+    if (name, kind) == ("predictions", "complex64"):
+        return  # complex numbers are no scores
+    maps, scores, batch = typed(kind, 2, 6, 8, 7), typed(kind, 2, 9), torch.randn(2, 3, 8, 7)
+    exact = (torch.from_numpy(plain(maps)), torch.from_numpy(plain(scores)))
+    found = products_of(make(name), batch, read(maps), vector(scores))
+    expected = products_of(make(name), batch, read(exact[0]), vector(exact[1]))
+    for one, other in zip(found, expected, strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, Figure) and isinstance(other, Figure):
+            assert alike(dict(one.data), dict(other.data))
+            assert alike_pictures(one.files["png"], other.files["png"])
+
+
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes most of the time, and is drawn of float64 numbers whatever they came from."""
+    stub = Chart({"png": encode_picture(Image.new("RGB", (10, 5)))}, 10, 5)
+    for place in ("predictions.stem_plot", "vector.curve_plot", "layer_cka.labelled_matrix", "health.share_rows"):
+        monkeypatch.setattr(f"reportgen.figures.{place}", lambda *_, **__: stub)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same but for rounding."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return bool(one == (pytest.approx(other, rel=1e-4, abs=1e-6) if isinstance(other, float) else other))
+
+
+def alike_pictures(one: bytes, other: bytes) -> bool:
+    """Whether indexed pictures differ by a level at most; charts need only have the same size."""
+    first, second = (Image.open(io.BytesIO(png)) for png in (one, other))
+    if first.mode != "P" or first.size != second.size:
+        return first.size == second.size
+    levels = [np.asarray(picture).astype(int) for picture in (first, second)]
+    return bool(np.abs(levels[0] - levels[1]).max() <= 1)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,10 +15,10 @@ from torch import fx, nn
 from torch.nn import functional
 from torchvision.ops import Conv2dNormActivation
 
-from figures.figure_cases import image
+from figures.figure_cases import image, layer
 from models_for_tests import fill
 from reportgen.drawing.charts import Chart
-from reportgen.entities import Activation, Batch, Layer
+from reportgen.entities import Activation, Batch, Layer, Reading
 from reportgen.figures.base import Figure, FigureOptions, Product, Subject
 from reportgen.figures.filters import ANNOTATED, MOST_IN_MATRIX, Filters
 from reportgen.network.capture import walk
@@ -307,6 +307,65 @@ def test_other_types_of_weights(dtype: torch.dtype) -> None:
     module = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU()).to(dtype)
     figures = report(module, torch.randn(1, 3, 9, 9).to(dtype))
     assert {figure.data["view"] for figure in figures} == {"kernels", "annotated", "before-after"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_kernels_of_any_type_are_drawn_as_their_numbers(dtype: torch.dtype) -> None:
+    module = nn.Sequential(nn.Conv2d(5, 4, 3)).to(dtype)
+    figure = drawn_kernels(module[0])
+    weights = module[0].weight.detach().double()
+    limit = weights.abs().max().item()
+    for tile, exact in zip(tiles(figure), about_zero(weights.flatten(0, 1), limit), strict=False):
+        assert np.all(np.abs(tile - exact) <= 0.501)
+    assert figure.data["limit"] == pytest.approx(limit)
+
+
+def drawn_kernels(module: nn.Module) -> Figure:
+    """The kernels of a convolution that is never run."""
+    one = layer("conv", module_type=type(module).__name__)
+    kind = Filters(FigureOptions(), Subject((one,), module_of=lambda _: module))
+    kind.observe(Activation(one, (), None, Reading("", None)))
+    (figure,) = (made for made in kind.compute() if made.data["view"] == "kernels")
+    return figure
+
+
+class Quantised(nn.Module):
+    """As torch's quantised convolutions are: the weight is a method, and comes per channel."""
+
+    in_channels, kernel_size, dilation, groups, transposed = 5, (3, 3), (1, 1), 1, False
+
+    def weight(self) -> torch.Tensor:
+        scales, zeros = torch.tensor([0.1, 0.5, 2.0]), torch.zeros(3, dtype=torch.int64)
+        values = torch.randn(3, 5, 3, 3, generator=torch.Generator().manual_seed(0))
+        return torch.quantize_per_channel(values, scales, zeros, 0, torch.qint8)
+
+
+def test_quantised_kernels_are_dequantised() -> None:
+    figure = drawn_kernels(Quantised())
+    weight = Quantised().weight()
+    exact = weight.int_repr().double() * torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)[:, None, None, None]
+    limit = exact.abs().max().item()
+    for tile, levels in zip(tiles(figure), about_zero(exact.flatten(0, 1), limit), strict=False):
+        assert np.all(np.abs(tile - levels) <= 0.501)
+    assert "The weights are quantised (qint8): they are drawn dequantised." in figure.caption
+
+
+def test_torchs_own_quantised_convolutions_are_known() -> None:
+    quantised = pytest.importorskip("torch.ao.nn.quantized")
+    figure = drawn_kernels(quantised.Conv2d(3, 4, 3))
+    assert (figure.data["reading"], figure.data["shown"]) == ("colour", 4)
+    assert "dequantised" in figure.caption
+    transposed = quantised.ConvTranspose2d(5, 4, 2)
+    assert "transposed" in drawn_kernels(transposed).caption
+
+
+def test_complex_kernels_are_drawn_by_magnitude() -> None:
+    module = nn.Conv2d(5, 2, 3, dtype=torch.complex64)
+    figure = drawn_kernels(module)
+    exact = np.abs(module.weight.detach().numpy().astype(np.complex128)).reshape(10, 3, 3)
+    for tile, values in zip(tiles(figure), exact, strict=False):
+        assert np.all(np.abs(tile - 251 * (values + exact.max()) / (2 * exact.max())) <= 0.502)
+    assert "The weights are complex (complex64): their magnitudes are drawn." in figure.caption
 
 
 class Called(nn.Module):

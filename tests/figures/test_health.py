@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from figures.figure_cases import activation, image, layer
+from figures.figure_cases import DTYPES, activation, image, layer, plain, read, typed
 from models_for_tests import HalfBroken, Residual
 from reportgen.drawing.charts import Chart
 from reportgen.drawing.shares import share_rows
@@ -409,6 +409,34 @@ def test_no_value_breaks_it_and_none_is_silent(value: torch.Tensor) -> None:
             assert picture.size == (figure.width, figure.height)
     for rows in tables(made).values():
         assert all(cell not in ("nan", "inf", "-inf") for row in rows for cell in row.values())
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("shape", [(2, 5, 6, 4), (3, 9), (2, 7, 5)])
+def test_values_of_any_type_are_measured_as_their_numbers(kind: str, shape: tuple[int, ...]) -> None:
+    values = typed(kind, *shape)
+    exact = plain(values)
+    measured = read(values) if len(shape) == 4 else event(node("a", "Conv2d"), values)
+    one = Health(FigureOptions(), Subject())
+    one.observe(replace(measured, layer=node("a", "Conv2d")))
+    made = list(one.compute())
+    (row,) = tables(made)["layers.csv"]
+    for column, number in {
+        "min": exact.min(),
+        "max": exact.max(),
+        "mean": exact.mean(),
+        "std": exact.std(),
+    }.items():
+        assert float(row[column]) == pytest.approx(number, rel=1e-6)
+    assert float(row["share_of_zeros"]) == pytest.approx((exact == 0).mean())
+    assert ("magnitudes are drawn" in figures(made)["a"].caption) == (kind == "complex64")
+
+
+def test_a_single_number_is_no_set_of_values_an_image() -> None:
+    kind = Health(FigureOptions(), Subject())
+    kind.observe(Activation(node("a", "sum"), (image(),), torch.tensor(3.0), Reading("", None)))
+    (row,) = tables(list(kind.compute()))["layers.csv"]
+    assert row["undefined"] == "it is not one set of values an image"
 
 
 def test_what_is_not_measured_has_a_row_and_its_cause() -> None:

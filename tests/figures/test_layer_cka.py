@@ -1,6 +1,7 @@
 """The layer matrix against double loops over cloned activations of real networks, in-place ones among them."""
 
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from figures.figure_cases import image
-from reportgen.entities import Activation, Batch
+from figures.figure_cases import DTYPES, image, layer, plain, read, typed
+from reportgen.entities import Activation, Batch, Reading
 from reportgen.figures.base import DataFile, Figure, FigureOptions, Subject
 from reportgen.figures.layer_cka import GRID, LayerCKA, images_are_examples, positions, spread
 from reportgen.network.capture import walk
@@ -262,6 +263,61 @@ def test_half_precision_features_are_taken_as_they_are() -> None:
         kind.observe(Activation(event.layer, event.images, half, reading))
     list(kind.end_batch())
     assert any(isinstance(product, Figure) for product in kind.compute())
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("examples", ["positions", "images"])
+def test_features_of_any_type_are_their_numbers(kind: str, examples: str) -> None:
+    values = [typed(kind, 4, 5, GRID, GRID), torch.randn(4, 3, GRID, GRID)]
+    layers = [layer("typed"), layer("other")]
+    cka = LayerCKA(FigureOptions(cka="biased", cka_examples=examples), Subject(layers=tuple(layers), images=4))
+    images = tuple(image(f"image{number}") for number in range(4))
+    list(cka.begin_batch(Batch(images, values[1])))
+    for of, value in zip(layers, values, strict=True):
+        cka.observe(dataclasses.replace(read(value), layer=of))
+    list(cka.end_batch())
+    (table, *_) = cka.compute()
+    assert isinstance(table, DataFile)
+    found = float(list(csv.reader(io.StringIO(table.content.decode())))[1][2])
+    assert found == pytest.approx(plain_cka(plain(values[0]), values[1].double().numpy(), examples), rel=1e-5)
+
+
+def plain_cka(first: NDArray[np.float64], second: NDArray[np.float64], examples: str) -> float:
+    """Biased CKA by its formula over features; each image is a batch where positions are the examples."""
+
+    def parts(values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        scaled = values / np.abs(values).max()
+        rows = [scaled.reshape(len(scaled), -1)]
+        if examples == "positions":
+            rows = [one.reshape(len(one), -1).T for one in scaled]
+        return [row - row.mean(0) for row in rows]
+
+    def cross(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+        return float(sum(np.linalg.norm(y.T @ x) ** 2 for x, y in zip(parts(one), parts(other), strict=True)))
+
+    return cross(first, second) / (cross(first, first) * cross(second, second)) ** 0.5
+
+
+@pytest.mark.parametrize("size", [1e80, 1e200])
+def test_values_whose_products_leave_float64_are_said_to_be_too_large(size: float) -> None:
+    cka = LayerCKA(FigureOptions(), Subject(layers=(layer("large"),), images=1))
+    maps = torch.randn(1, 3, GRID, GRID).double() * size
+    list(cka.begin_batch(Batch((image(),), maps)))
+    cka.observe(dataclasses.replace(read(maps), layer=layer("large")))
+    list(cka.end_batch())
+    facts = next(json.loads(made.content) for made in cka.compute() if made.name == "layer_cka.json")  # type: ignore[union-attr]
+    assert facts["undefined"] == {"large": "its values are too large to be compared in float64"}
+
+
+def test_what_is_no_tensor_or_a_parameter_says_why() -> None:
+    layers = (layer("pair"), layer("weight", op="get_attr"))
+    cka = LayerCKA(FigureOptions(), Subject(layers=layers, images=1))
+    list(cka.begin_batch(Batch((image(),), torch.zeros(1))))
+    cka.observe(Activation(layers[0], (image(),), (1, 2), Reading("", None)))
+    cka.observe(Activation(layers[1], (image(),), torch.ones(2), Reading("", None, "a parameter")))
+    list(cka.end_batch())
+    facts = next(json.loads(made.content) for made in cka.compute() if made.name == "layer_cka.json")  # type: ignore[union-attr]
+    assert facts["undefined"] == {"pair": "its value is not a tensor", "weight": "a parameter"}
 
 
 def test_a_common_grid_averages_and_interpolates() -> None:

@@ -270,6 +270,30 @@ def test_no_value_breaks_a_figure(values: torch.Tensor) -> None:
             assert picture.size == (figure.width, figure.height)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_softmax_of_narrow_scores_is_exact(dtype: torch.dtype) -> None:
+    scores = (torch.randn(2, 50, generator=torch.Generator().manual_seed(4)) * 6).to(dtype)
+    rows = table(made(scores))[1:]
+    for number, row in enumerate(scores.double().tolist()):
+        powers = [math.exp(value) for value in row]
+        shares = {place: power / math.fsum(powers) for place, power in enumerate(powers)}
+        found = {int(cells[2]): float(cells[4]) for cells in rows if cells[0] == f"image{number}"}
+        assert found == pytest.approx(shares, rel=1e-8)
+
+
+def test_scores_near_the_end_of_float16_do_not_overflow() -> None:
+    (figure,) = figures(made(torch.tensor([[65504.0, 65504.0, -65504.0]]).half()))
+    assert [share for _, _, share in figure.data["top"]] == [0.5, 0.5, 0]
+
+
+def test_quantised_scores_are_dequantised_and_complex_ones_are_none() -> None:
+    scores = torch.quantize_per_tensor(torch.tensor([[0.0, 2.0]]), 0.5, 0, torch.quint8)
+    for layout in ("NC", "squeezed"):
+        (figure,) = figures(made(scores, (FC, node("flat", "fc", "Flatten")), layout=layout))
+        assert figure.data["top"][0][2] == pytest.approx(math.exp(2) / (1 + math.exp(2)))
+    assert made(torch.ones(1, 3, dtype=torch.complex64)) == []
+
+
 def test_half_precision_softmax_is_recognised_by_its_numbers() -> None:
     values = torch.randn(4, 1000, generator=torch.Generator().manual_seed(1)).softmax(1).half()
     names = [f"n{number}" for number in range(1000)]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from canned import make_image, make_layer, make_record
-from figures.figure_cases import activation, image, layer, vector
+from figures.figure_cases import DTYPES, activation, image, layer, plain, typed, vector
 from reportgen.drawing.charts import Chart
 from reportgen.entities import Activation, Layer, Reading
 from reportgen.figures.base import DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.vector import Vector, vectors_of
+from reportgen.figures.vector import Vector, tokens_of, vectors_of
 from reportgen.numerics.scaling import parse_scale
 from reportgen.site.record import FigureEntry
 from reportgen.site.render import render
@@ -315,3 +315,117 @@ def test_the_page_shows_charts_table_and_downloads() -> None:
     assert "no value is finite" in page
     assert 'class="crisp" src="../figures/vector-heat.png"' in page
     assert "style=" not in page
+
+
+def sequence(tokens: dict[str, torch.Tensor], maps: bool = True, name: str = "blocks.0.norm1") -> Activation:
+    """A value (N, L, D) whose other tokens are a grid of 2 x 3, as maps, or which has no others."""
+    images, channels = next(iter(tokens.values())).shape
+    grid = torch.zeros(images, channels, 2, 3) if maps else None
+    of = layer(name, slug=name, module_type="LayerNorm", detail="")
+    pictures = tuple(image(f"image{number}") for number in range(images))
+    return Activation(of, pictures, torch.zeros(images, 9, channels), Reading("NLC", grid, vectors=tokens))
+
+
+def tokens_made(events: Sequence[Activation], options: FigureOptions | None = None) -> list[Product]:
+    kind = Vector(options or FigureOptions(), Subject())
+    for event in events:
+        assert list(kind.update(event)) == []
+    return list(kind.compute())
+
+
+def test_each_token_has_a_heat_map_and_a_table_of_its_values() -> None:
+    values = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    products = tokens_made([sequence({"class token": values, "register token 2": -2 * values})])
+    for token, view, exact in (
+        ("class token", "class-token", values),
+        ("register token 2", "register-token-2", -2 * values),
+    ):
+        (heat,) = (one for one in products if isinstance(one, Figure) and one.data["token"] == token)
+        assert heat.data["view"] == view
+        low, high = exact.min().item(), exact.max().item()
+        assert np.all(np.abs(cells(heat) - 251 * (exact.double().numpy() - low) / (high - low)) <= 0.501)
+        assert f"the {token} of blocks.0.norm1 (LayerNorm) for 2 images: 5 values an image" in heat.caption
+        assert f"the {token} of blocks.0.norm1" in heat.alt
+        assert heat.downloads == (f"tokens/blocks.0.norm1/{view}.csv",)
+        (file,) = (one for one in products if isinstance(one, DataFile) and one.name == heat.downloads[0])
+        rows = list(csv.reader(io.StringIO(file.content.decode())))[1:]
+        read_back = torch.tensor([[float(cell) for cell in row[1:]] for row in rows])
+        assert torch.equal(read_back.T, exact)
+    assert len(products) == 4
+
+
+def test_a_sequence_without_a_grid_has_its_tokens_too() -> None:
+    products = tokens_made([sequence({"class token": torch.randn(3, 4)}, maps=False)])
+    assert [type(one).__name__ for one in products] == ["DataFile", "Figure"]
+
+
+def test_tokens_beside_a_single_position_are_drawn_with_it() -> None:
+    event = sequence({"class token": torch.ones(2, 5)})
+    alone = dataclasses.replace(event.reading, maps=torch.zeros(2, 5, 1, 1))
+    products = tokens_made([dataclasses.replace(event, reading=alone)])
+    assert [one.data["view"] for one in products if isinstance(one, Figure)] == ["lines", "heat", "class-token"]
+
+
+def test_what_is_one_vector_already_is_not_drawn_again() -> None:
+    values = torch.randn(2, 5)
+    whole = vector(values)
+    named = dataclasses.replace(whole, reading=Reading("NC", None, vectors={"class token": values}))
+    assert tokens_made([named]) == tokens_made([whole])
+
+
+def test_a_parameter_and_what_is_not_a_vector_an_image_has_no_tokens() -> None:
+    event = sequence({"class token": torch.ones(2, 5)})
+    assert tokens_of(dataclasses.replace(event, layer=layer(op="get_attr"))) == {}
+    for odd in (torch.ones(3, 5), torch.ones(2, 0), torch.ones(2, 1, 5)):
+        reading_ = dataclasses.replace(event.reading, vectors={"odd": odd})
+        assert tokens_of(dataclasses.replace(event, reading=reading_)) == {}
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_tokens_of_any_type(kind: str) -> None:
+    values = typed(kind, 2, 9)
+    event = dataclasses.replace(sequence({"class token": values}), value=values)
+    table_, heat = tokens_made([event])
+    assert isinstance(table_, DataFile)
+    assert isinstance(heat, Figure)
+    rows = list(csv.reader(io.StringIO(table_.content.decode())))[1:]
+    exact = plain(values)
+    found = np.array([[float(cell) for cell in row[1:]] for row in rows]).T
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+    low, high = exact.min(), exact.max()
+    assert np.all(np.abs(cells(heat) - 251 * (exact - low) / (high - low)) <= 0.501)
+    assert ("magnitudes are drawn" in heat.caption) == (kind == "complex64")
+
+
+def test_holes_of_a_token_are_counted() -> None:
+    _, heat = tokens_made([sequence({"class token": torch.tensor([[1.0, NAN], [INF, 2.0]])})])
+    assert isinstance(heat, Figure)
+    assert "2 of 4 values not finite (1 not a number, 1 infinite)." in heat.caption
+    assert cells(heat).tolist() == [[0, 253], [254, 251]]
+
+
+def test_tokens_do_not_count_as_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reportgen.figures.vector.MOST_VECTOR_CHARTS", 1)
+    events = [sequence({"class token": torch.randn(1, 3)}, name=f"norm{number}") for number in range(3)]
+    lines, *_ = (one for one in tokens_made([vector(torch.randn(1, 3)), *events]) if isinstance(one, Figure))
+    assert set(lines.files) == {"png", "svg", "pdf"}
+
+
+def test_only_narrow_copies_of_tokens_are_kept() -> None:
+    kind = Vector(FigureOptions(), Subject())
+    values = torch.randn(2, 8).half()
+    list(kind.update(sequence({"class token": values})))
+    kept = next(iter(kind._tables.values())).rows
+    values.zero_()
+    assert {row.dtype for row in kept} == {np.dtype(np.float32)}
+    assert all(row.any() for row in kept)
+
+
+def test_the_page_of_a_sequence_shows_its_tokens() -> None:
+    values = torch.tensor([[1.0, 5.0, -2.5], [0.0, 1.0, 2.0]])
+    shown = [dataclasses.replace(make_image(f"image{number}.png"), id=f"image{number}") for number in (0, 1)]
+    figures_ = list(entries(tokens_made([sequence({"class token": values}, name="fc")])))
+    page = render(make_record([make_layer("fc", layout="NLC")], shown, figures=figures_)).files["layers/fc.html"]
+    assert 'class="crisp" src="../figures/vector-class-token.png"' in page
+    assert 'href="../data/tokens/fc/class-token.csv" download' in page
+    assert "Units with the highest values of the class token" in page

@@ -75,6 +75,15 @@ def test_the_channel_mean_is_that_of_the_values_as_they_are(dtype: torch.dtype) 
             assert found[row, column].item() == pytest.approx(exact, rel=1e-6)
 
 
+def test_a_sum_beyond_float16_is_still_a_mean() -> None:
+    found = channel_mean(torch.full((130, 1, 1), 65504.0).half())
+    assert found.item() == 65504
+
+
+def test_complex_values_are_averaged_by_magnitude() -> None:
+    assert channel_mean(torch.tensor([3 + 4j, -1j]).reshape(2, 1, 1)).item() == 3
+
+
 def test_a_sum_beyond_float32_is_still_a_mean() -> None:
     found = channel_mean(torch.full((4, 1, 1), 3e38))
     assert found.item() == pytest.approx(float(np.float32(3e38)))

@@ -43,6 +43,18 @@ def test_each_channel_over_its_own_range(offset: float, spread: float) -> None:
             assert found[channel].max() == 251
 
 
+@pytest.mark.parametrize("end", [1.7e308, 8e307])
+def test_ends_as_far_apart_as_float64_reaches(end: float) -> None:
+    maps = torch.tensor([[[-end, -end / 2, 0.0, end / 4, end]]], dtype=torch.float64)
+    exact = [
+        Fraction(251) * (Fraction(value) + Fraction(end)) / (2 * Fraction(end)) for value in maps[0, 0].tolist()
+    ]
+    for found in (indices(maps), indices(maps, Scale("symmetric"))):
+        assert all(
+            abs(index - level) <= Fraction(1, 2) for index, level in zip(found[0, 0].tolist(), exact, strict=True)
+        )
+
+
 def test_exact_fractions() -> None:
     """A ramp 0..251 over a range of 251 is its own index; a finer one is rounded as fractions say."""
     ramp = torch.arange(252, dtype=torch.float32).reshape(1, 12, 21)
