@@ -12,6 +12,7 @@ from reportgen.options import Options, Request, make_options, read_request
 EVERY_KEY: dict[str, tuple[str, Any]] = {
     "nodes": ('["conv1", "layer*"]', {"conv1": "", "layer*": ""}),
     "exclude": ('["fc"]', ("fc",)),
+    "tracer": ('"eager"', "eager"),
     "deep": ("true", True),
     "figures": ('["channel_sum", "channel_grid"]', ("channel_sum", "channel_grid")),
     "title": ('"Übersicht"', "Übersicht"),
