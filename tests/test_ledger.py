@@ -14,7 +14,7 @@ from reportgen.site.record import LayerEntry
 def entry(value: object, reading: Reading, images: int = 2) -> LayerEntry:
     """The record's entry of a node that computed `value`."""
     network = trace(nn.Sequential(nn.Identity()))
-    ledger = Ledger(network, select(network.layers, (), ()))
+    ledger = Ledger(network, select(network.layers))
     layer = network.layers[-1]
     pictures = tuple(image(f"image{number}") for number in range(images))
     ledger.add_activation(Activation(layer, pictures, value, reading))

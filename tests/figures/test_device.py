@@ -49,7 +49,7 @@ def make(name: str, options: FigureOptions, weight: torch.Tensor) -> FigureKind:
     """A fresh kind for a convolution, its activation, scores and a sequence of tokens."""
     convolution = nn.Conv2d(4, CHANNELS, 3)
     del convolution.weight
-    convolution.weight = weight  # type: ignore[assignment]
+    convolution.weight = weight
     subject = Subject(LAYERS, ("fc",), lambda one: convolution if one is LAYERS[0] else None, images=IMAGES)
     return next(kind for kind in figure_kinds(options, subject) if kind.name == name)
 
