@@ -342,7 +342,7 @@ def test_each_token_has_a_heat_map_and_a_table_of_its_values() -> None:
     ):
         (heat,) = (one for one in products if isinstance(one, Figure) and one.data["token"] == token)
         assert heat.data["view"] == view
-        called = "the class token" if token == "class token" else token
+        called = token if view.endswith("2") else f"the {token}"
         low, high = exact.min().item(), exact.max().item()
         assert np.all(np.abs(cells(heat) - 251 * (exact.double().numpy() - low) / (high - low)) <= 0.501)
         assert f"Values of {called} of blocks.0.norm1 (LayerNorm) for 2 images: 5 values an image" in heat.caption
