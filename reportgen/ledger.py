@@ -7,7 +7,8 @@ import torch
 
 from reportgen.entities import Activation, Failure, InputImage, Layer
 from reportgen.figures.base import Figure, FigureKind
-from reportgen.network.graph import Network, Selection
+from reportgen.network.base import Network
+from reportgen.network.selection import Selection
 from reportgen.site.axes import split_axes
 from reportgen.site.record import (
     DRAWN,
@@ -129,7 +130,7 @@ class Ledger:
         """A line for each node and each figure that failed."""
         fates = [(layer.name, self._fates.get(layer.name)) for layer in self._network.layers]
         failed = [f"{name}: {fate.failed}" for name, fate in fates if fate and fate.failures]
-        return [*failed, *self._problems]
+        return [*failed, *self._network.differences, *self._problems]
 
     def layers(self) -> list[LayerEntry]:
         """Return an entry for every node of the graph, selected or not."""

@@ -7,13 +7,15 @@ from torch import nn
 from figures.figure_cases import image
 from reportgen.entities import Activation, Reading
 from reportgen.ledger import Ledger
-from reportgen.network.graph import select, trace
+from reportgen.network.capture import GraphNetwork
+from reportgen.network.graph import trace
+from reportgen.network.selection import select
 from reportgen.site.record import LayerEntry
 
 
 def entry(value: object, reading: Reading, images: int = 2) -> LayerEntry:
     """The record's entry of a node that computed `value`."""
-    network = trace(nn.Sequential(nn.Identity()))
+    network = GraphNetwork(trace(nn.Sequential(nn.Identity())), "torch.fx traced it")
     ledger = Ledger(network, select(network.layers))
     layer = network.layers[-1]
     pictures = tuple(image(f"image{number}") for number in range(images))
