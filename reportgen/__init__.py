@@ -44,8 +44,8 @@ def build(
 
     `model` is a spec as on the command line, or a module, which comes back exactly as it was: training flags,
     buffers, hooks, gradients, random state. `images` are paths, directories, globs, PIL images or tensors: uint8
-    ones are pictures, floating ones go into the network unchanged, (C, H, W) or (N, C, H, W). `options` are the
-    fields of `Options`.
+    ones are pictures, floating ones go into the network unchanged, (C, H, W), (N, C, H, W) or clips
+    (N, C, D, H, W). `options` are the fields of `Options`.
 
     A node or figure that fails does not stop the report: see `Report.complete` and its `record.problems`. Raises
     UsageError, InputError, OutputError; with `strict=True` also IncompleteError. Nothing is then left at `out`
@@ -61,7 +61,8 @@ def stream(model: "str | nn.Module", images: "Iterable[Item] | Item", **options:
 
     An `Activation` is borrowed: its value is valid until the next one is asked for, since the network may then
     overwrite it. Nothing is cloned, and gradients are off. Takes the options `nodes`, `exclude`, `deep`, `weights`,
-    `size`, `mean`, `std` and `batch_size` of `build`. A module passed in is in eval mode while the stream is open.
+    `size`, `mean`, `std`, `model_arg`, `device`, `dtype` and `batch_size` of `build`. A module passed in is in eval
+    mode while the stream is open.
 
     Raises UsageError and InputError, and IncompleteError at a node that raises.
     """

@@ -337,7 +337,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "std": _numbers,
     "categories": lambda value: Path(value) if isinstance(value, str | os.PathLike) else _texts(value),
     "model_arg": _arguments,
-    "device": lambda value: value and _device(value),
+    "device": lambda value: "" if value == "" else _device(value),
     "dtype": _one_of("", *_DTYPES, *(f"autocast:{name}" for name in _DTYPES[:2])),
     "batch_size": _whole(0),
     "statistics": _optional(_path),

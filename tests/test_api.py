@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 from torch import nn
 
@@ -393,3 +394,34 @@ def test_captions_that_match_nothing_are_a_warning(tmp_path: Path) -> None:
     assert len(report.warnings) == 1
     assert "conv9" in report.warnings[0]
     assert report.complete
+
+
+def test_a_module_converted_for_the_report_stays_as_it_is(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.ReLU())
+    before = {name: (value, value.clone()) for name, value in [*module.named_parameters(), *module.named_buffers()]}
+    assert module.training
+    report = reportgen.build(module, torch.rand(3, 8, 8), tmp_path / "site", dtype="float64", figures="channel_sum")
+    assert {layer.dtype for layer in report.record.layers} == {"float64"}
+    assert module.training
+    for name, value in [*module.named_parameters(), *module.named_buffers()]:
+        assert value is before[name][0]
+        assert torch.equal(value, before[name][1])
+
+
+def test_arguments_that_json_cannot_hold_are_recorded_by_name(tmp_path: Path) -> None:
+    given = {"norm_layer": nn.Identity, "num_classes": 3}
+    report = reportgen.build(
+        "resnet18", torch.rand(3, 32, 32), tmp_path / "site", weights="none", figures="channel_sum",
+        nodes=["conv1", "fc"], model_arg=given,
+    )  # fmt: skip
+    assert report.record.options["model_arg"] == {"norm_layer": "Identity", "num_classes": 3}
+
+
+def test_a_video_network_gets_clips_of_a_picture(tmp_path: Path) -> None:
+    module = torchvision.models.video.r3d_18(num_classes=2)
+    shapes = {
+        activation.layer.name: tuple(activation.value.shape)
+        for activation in reportgen.stream(module, Image.new("RGB", (40, 30)), size=16, nodes=["stem.0", "fc"])
+        if isinstance(activation.value, torch.Tensor)
+    }
+    assert shapes == {"stem.0": (1, 64, 16, 8, 8), "fc": (1, 2)}

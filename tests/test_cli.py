@@ -21,6 +21,7 @@ from PIL import Image
 import reportgen
 from models_for_tests import MARKER, Residual
 from reportgen.cli import main
+from reportgen.site.record import read_record
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -512,3 +513,95 @@ def test_an_interrupted_build_leaves_everything_as_it_was(
     assert re.fullmatch(r"reportgen: [^\n]+\n", err)
     marker.unlink()
     assert contents(place) == before
+
+
+# Images that are left out
+
+
+def test_bad_images_are_left_out_and_told(run: Run, place: Path) -> None:
+    (place / "more").mkdir()
+    (place / "more" / "void.png").write_bytes(b"")
+    outcome = run(*build("cut.png", "garbage.png", "other.jpg", "--statistics", "more", "--skip-bad"))
+    refused(outcome, 3, "void.png")  # there is nothing else in that directory
+    (place / "photo.png").rename(place / "more" / "photo.png")
+    outcome = run(*build("cut.png", "garbage.png", "--statistics", "more", "--skip-bad", image="other.jpg"))
+    assert outcome.code == 5
+    left_out = [line for line in outcome.lines if line.startswith("reportgen: left out: ")]
+    assert [line.split(": ")[2] for line in left_out] == ["garbage.png", "void.png", "cut.png"]
+    record = read_record(place / "site")
+    assert [image.name for image in record.images] == ["other.jpg"]
+    assert [image.name for image in record.skipped_images] == ["garbage.png", "void.png", "cut.png"]
+    assert all(str(place) not in image.reason for image in record.skipped_images)
+    assert record.problems == []
+    about = (place / "site" / "about.html").read_text()
+    assert "3 images could not be used" in about
+    assert "<li>void.png: is empty (0 bytes)" in about
+
+
+@pytest.mark.parametrize("image", ["cut.png", "garbage.png"])
+def test_only_bad_images_are_refused_all_the_same(run: Run, place: Path, image: str) -> None:
+    refused(run(*build("--skip-bad", image=image)), 3, "none of the 1 images can be used", image)
+    assert not (place / "site").exists()
+
+
+def test_without_being_asked_no_image_is_left_out(run: Run, place: Path) -> None:
+    refused(run(*build("cut.png")), 3, "cut.png")
+    assert run(*build("--skip-bad", image="other.jpg")).code == 0
+
+
+# The model's options
+
+
+FACTORY = """
+from torch import nn
+
+def net(width=2):
+    return nn.Sequential(nn.Conv2d(3, width, 1), nn.ReLU())
+"""
+
+
+def test_arguments_of_the_model_come_from_the_command_line_or_a_table(run: Run, place: Path) -> None:
+    (place / "net.py").write_text(FACTORY)
+    assert run(*build("--model-arg", "width=7", model="net.py:net")).code == 0
+    record = read_record(place / "site")
+    assert record.layers[1].shape == [1, 7, 16, 16]
+    assert record.options["model_arg"] == {"width": 7}
+    (place / "r.toml").write_text('model = "net.py:net"\nimages = ["photo.png"]\n[model_arg]\nwidth = 5\n')
+    assert run("build", "--config", "r.toml", "--out", "two", "--figures", "channel_sum").code == 0
+    assert (read_record(place / "two").layers[1].shape or [])[1] == 5
+    outcome = run(*build("--model-arg", "widht=7", "--force", model="net.py:net"))
+    refused(outcome, 2, "model-arg widht", "did you mean width")
+    refused(run(*build("--model-arg", "width", "--force")), 2, "KEY=VALUE")
+
+
+def test_nodes_take_the_options_of_the_model(run: Run, place: Path) -> None:
+    (place / "net.py").write_text(FACTORY)
+    given = ["nodes", "net.py:net", "--json", "--size", 8, "--model-arg", "width=7", "--dtype", "float64"]
+    rows = json.loads(run(*given).out)
+    assert [(row["shape"], row["dtype"]) for row in rows][1] == ([1, 7, 8, 8], "float64")
+
+
+def test_the_type_and_the_device_are_recorded(run: Run, place: Path) -> None:
+    assert run(*build("--dtype", "bfloat16", "--device", "cpu")).code == 0
+    record = read_record(place / "site")
+    assert record.environment["device"] == "cpu"
+    assert record.options["dtype"] == "bfloat16"
+    assert {layer.dtype for layer in record.layers if layer.status == "drawn"} == {"bfloat16"}
+    refused(run(*build("--device", "cuda:99", "--force")), 3, "device cuda:99")
+    refused(run(*build("--device", "gpu")), 2, "device", "cuda:0")
+    refused(run(*build("--dtype", "int8")), 2, "dtype", "autocast:float16")
+
+
+def test_a_timm_model_is_built_by_name(run: Run, place: Path) -> None:
+    more = ["--weights", "none", "--size", 32, "--figures", "channel_sum", "--nodes", "stem"]
+    assert run("build", "timm:test_convnext", "photo.png", *more, "--out", "site").code == 0
+    record = read_record(place / "site")
+    assert record.model.spec == "timm:test_convnext"
+    assert "timm" in record.environment
+
+
+def test_what_is_refused_of_a_hub_is_one_line(run: Run, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    refused(run("build", "hf:nobody/has-this", "photo.png", "--out", "site"), 3, "hf:nobody/has-this")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    refused(run("nodes", "timm:resnet18"), 3, "pip install 'reportgen[timm]'")

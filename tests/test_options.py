@@ -22,6 +22,10 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "mean": ("[0.5, 0.25, 0.125]", (0.5, 0.25, 0.125)),
     "std": ("[1, 2, 4]", (1.0, 2.0, 4.0)),
     "batch_size": ("8", 8),
+    "model_arg": ("{depth = 4, sizes = [1, 2]}", {"depth": 4, "sizes": [1, 2]}),
+    "device": ('"cuda:1"', "cuda:1"),
+    "dtype": ('"autocast:bfloat16"', "autocast:bfloat16"),
+    "skip_bad": ("true", True),
     "categories": ('["disc", "ring"]', ("disc", "ring")),
     "hypercolumns": ('{low = ["conv1", "layer1"], high = "fc"}', {"low": ("conv1", "layer1"), "high": ("fc",)}),
     "balance": ('"layers"', "layers"),
@@ -258,3 +262,45 @@ def test_the_query_of_attention_is_a_word_or_a_position(given: Any, query: str) 
 def test_another_query_is_refused(given: Any) -> None:
     with pytest.raises(UsageError, match=r"attention_query = .*must be auto, class, mean or ROW,COLUMN"):
         make_options({"attention_query": given})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("depth=4", 4),
+        ("depth=-0.5", -0.5),
+        ("depth=true", True),
+        ("depth=abc", "abc"),
+        ('depth="4"', "4"),
+        ("depth=[1, 2]", [1, 2]),
+        ("depth={a = 1}", {"a": 1}),
+        ("depth=a=b", "a=b"),
+        ("depth=", ""),
+        ("depth=2024-05-01", "2024-05-01"),
+        ("depth=1\nwidth=2", "1\nwidth=2"),
+        ("depth=resnet18.a1_in1k", "resnet18.a1_in1k"),
+    ],
+)
+def test_arguments_of_the_model_are_toml_values_or_texts(text: str, value: object) -> None:
+    given = make_options({"model_arg": [text]}).model_arg
+    assert given == {"depth": value}
+    assert type(given["depth"]) is type(value)
+
+
+def test_arguments_of_the_model_may_be_any_mapping() -> None:
+    assert make_options({"model_arg": {"norm_layer": dict}}).model_arg == {"norm_layer": dict}
+
+
+@pytest.mark.parametrize("given", ["depth", ["a=1", "depth"], "2a=3", {"not a name": 1}, [3]])
+def test_what_is_no_argument_is_refused(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"^model_arg = "):
+        make_options({"model_arg": given})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("device", "gpu"), ("device", "cuda:"), ("device", 0), ("dtype", "half"), ("dtype", "int8")]
+)
+def test_devices_and_types_that_do_not_exist_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"^{name} = {value!r}: must be "):
+        make_options({name: value})
+    assert getattr(make_options({name: ""}), name) == ""

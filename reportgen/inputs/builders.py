@@ -15,6 +15,12 @@ from reportgen.inputs.weights import sha256_of
 from reportgen.names import did_you_mean
 
 _CHECKPOINT = "model.safetensors"
+_RESERVED = frozenset(
+    {
+        "checkpoint_path", "pretrained", "pretrained_backbone", "progress", "state_dict", "use_safetensors",
+        "weights", "weights_backbone",
+    }
+)  # fmt: skip
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'|multiple values for (?:keyword )?argument '(\w+)'")
 
@@ -62,6 +68,13 @@ def refused_argument(name: str, argument: str, known: Sequence[str] | None = Non
     if known is not None:
         hint = did_you_mean(argument, known) or f"it takes {', '.join(known) or 'none'}"
     return UsageError(f"model-arg {argument}: {name} takes no such argument; {hint}")
+
+
+def check_reserved(arguments: Mapping[str, Any]) -> None:
+    """Raise UsageError for an argument that says where weights come from: the option `weights` does."""
+    for argument in arguments:
+        if argument in _RESERVED:
+            raise UsageError(f"model-arg {argument}: where the weights come from is said by the option weights")
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:

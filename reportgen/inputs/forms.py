@@ -1,7 +1,7 @@
 """The forms in which models take pictures: a tensor, a list, a clip, a pair; by position or by a keyword."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ def _repeated(frames: int) -> str:
     return f"repeated as {frames} frames, since the model takes clips"
 
 
-def check_call(module: nn.Module, args: Iterable[Any], kwargs: Mapping[str, Any]) -> None:
+def check_call(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Raise InputError, naming the argument, when `module.forward` can't be called with these arguments."""
     try:
         signature = inspect.signature(module.forward)
@@ -94,32 +94,26 @@ def check_call(module: nn.Module, args: Iterable[Any], kwargs: Mapping[str, Any]
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        bound = signature.bind_partial(*args).arguments if _takes(signature, args) else {}
-        raise InputError(f"model {type(module).__name__}: {_misfit(signature, bound, kwargs, error)}") from None
+        missing = _missing(signature, len(args), kwargs)
+        raise InputError(f"model {type(module).__name__}: {_misfit(missing, error)}") from None
 
 
-def _takes(signature: inspect.Signature, args: Iterable[Any]) -> bool:
+def _missing(signature: inspect.Signature, positional: int, kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the names of what has to be given and is not; [] where what is given is not taken either."""
     try:
-        signature.bind_partial(*args)
+        bound = signature.bind_partial(*range(positional), **kwargs).arguments
     except TypeError:
-        return False
-    return True
-
-
-def _misfit(
-    signature: inspect.Signature, bound: Mapping[str, Any], kwargs: Mapping[str, Any], error: TypeError
-) -> str:
-    known = signature.parameters
-    missing = [
+        return []
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
         name
-        for name, parameter in known.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        and name not in bound
-        and name not in kwargs
+        for name, parameter in signature.parameters.items()
+        if parameter.default is parameter.empty and parameter.kind not in optional and name not in bound
     ]
-    unknown = [name for name in kwargs if name not in known]
-    if missing and not unknown:
-        told = f"forward needs the argument{'s' * (len(missing) > 1)} {' and '.join(map(repr, missing))}"
-        return f"{told}, which a picture can't give; wrap the model in one that fills it in"
-    return f"forward can't be called with a picture ({error}); wrap the model in one that can"
+
+
+def _misfit(missing: Sequence[str], error: TypeError) -> str:
+    if not missing:
+        return f"forward can't be called with a picture ({error}); wrap the model in one that can"
+    names = f"argument{'s' if len(missing) > 1 else ''} {' and '.join(map(repr, missing))}"
+    return f"forward needs the {names}, which a picture can't give; wrap the model in one that fills it in"

@@ -15,7 +15,7 @@ from reportgen.errors import InputError, ReportError
 from reportgen.inputs.builders import building, import_extra, published_hash, quietly, refused_argument
 from reportgen.inputs.forms import Form, by_keyword
 from reportgen.inputs.preprocess import Overrides, Preprocess, measured_preprocess, standard_with
-from reportgen.inputs.weights import StateDict, load_into, seeded, weights_only
+from reportgen.inputs.weights import StateDict, check_keys, seeded, weights_only
 
 _PICTURES = ("pixel_values", "pixel_values_videos")
 _DEPTHS = ("num_frames", "frames_per_clip")
@@ -100,10 +100,23 @@ class HuggingFaceModel:
             return module.eval()
 
     def build_with(self, state: StateDict, file: str) -> nn.Module:
-        """Build the model and load a checkpoint into it. Raises InputError where the two don't fit."""
-        module = self.build_untrained()
-        load_into(module, state, file)
-        return module
+        """Build the model and load a checkpoint into it, under today's names of tensors or earlier ones.
+
+        Raises InputError that names what does not fit.
+        """
+        with building(self.name, {}), seeded(), quietly():
+            made = self.model_class.from_pretrained(
+                None,
+                config=self.config,
+                state_dict=dict(state),
+                ignore_mismatched_sizes=True,  # they are told with all else that doesn't fit
+                output_loading_info=True,
+            )
+        module: nn.Module = made[0]
+        wrong = {str(key): (tuple(found), tuple(own)) for key, found, own in made[1]["mismatched_keys"]}
+        missing = [key for key in made[1]["missing_keys"] if key not in wrong]
+        check_keys(file, sorted(missing), sorted(made[1]["unexpected_keys"]), wrong)
+        return module.eval()
 
     def published_hash(self) -> str | None:
         """Return the SHA-256 of the model's own weights, if they are one file that is here."""

@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from reportgen.errors import InputError, UsageError
 from reportgen.inputs import hf_models, torchvision_models
+from reportgen.inputs.builders import check_reserved
 from reportgen.inputs.factories import call_factory, recorded_spec
 from reportgen.inputs.forms import PICTURE, Form, check_call
 from reportgen.inputs.hf_models import HuggingFaceModel
@@ -90,8 +91,10 @@ def load_model(
     else:
         base = directory or Path.cwd()
         with redirect_stdout(sys.stderr):  # stdout is for data; torch.hub and user code print there
-            load = _LOADERS[_source(spec)]
-            model = load(spec, _Asked(_read_weights(weights, base), overrides, base, arguments or {}))
+            source = _source(spec)
+            if source != "factory":
+                check_reserved(arguments or {})
+            model = _LOADERS[source](spec, _Asked(_read_weights(weights, base), overrides, base, arguments or {}))
     _check(model)
     module = precision.place(model.module, ours=not isinstance(spec, nn.Module))
     return replace(model, module=module, precision=precision.context(_device(module)))

@@ -188,15 +188,19 @@ def load_into(module: nn.Module, state: StateDict, name: str) -> None:
     except Exception as error:
         raise InputError(f"weights {name}: don't fit the model ({error})") from error
     missing = set(result.missing_keys) - wrong.keys() - _tied(module, given)
-    _report(name, [key for key in result.missing_keys if key in missing], result.unexpected_keys, wrong)
+    check_keys(name, [key for key in result.missing_keys if key in missing], result.unexpected_keys, wrong)
 
 
-def _report(
+def check_keys(
     name: str,
     missing: list[str],
     unexpected: list[str],
     wrong: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
 ) -> None:
+    """Raise InputError that names every key of the file `name` that doesn't fit, if any.
+
+    `wrong` holds, by key, the shape in the file and that in the model.
+    """
     shapes = [
         f"{key} ({list(found)} in the file, {list(wanted)} in the model)" for key, (found, wanted) in wrong.items()
     ]

@@ -11,7 +11,7 @@ import torch
 def with_residual(weights: torch.Tensor) -> torch.Tensor:
     """Return (A + I) / 2 with rows summing to 1, A the mean of `weights` (heads, T, T) over the heads.
 
-    Float64, on the CPU; the mean is taken where the weights are. A row with a value that is not finite is not finite.
+    Float64, on the CPU; the mean is taken where the weights are. A row that holds a NaN or infinity is not finite.
     """
     tokens = weights.shape[-1]
     # Head by head: a float64 copy of all heads would be far larger than the sum.

@@ -418,7 +418,8 @@ def _attribute_filter(token: str, ids: set[str] | None, found: set[str]) -> Call
     def judge(tag: str, attribute: str, value: str) -> str | None:
         if attribute == "href":
             dead = ids is not None and value.startswith(f"#{token}") and value[1:] not in ids
-            return None if dead else _safe_address(value)
+            # Ids that start with an underscore are the page's own: an author's guess at one may lead nowhere.
+            return None if dead or value.strip().startswith("#_") else _safe_address(value)
         if attribute == "id" and value.startswith(token):
             found.add(value)
         return value if _is_allowed(tag, attribute, value, token) else None

@@ -44,15 +44,14 @@ def outputs(maps: torch.Tensor) -> list[object]:
 
 def products(kind: FigureKind, maps: torch.Tensor) -> Iterator[Product]:
     """Everything a kind makes in a report with one batch, one map node and one vector node."""
-    yield from products_of(
-        kind, maps[:, :1].expand(-1, 3, -1, -1), activation(maps), vector(maps.mean((2, 3))), returns=outputs(maps)
-    )
+    inputs = maps[:, :1].expand(-1, 3, -1, -1)
+    yield from products_of(kind, inputs, activation(maps), vector(maps.mean((2, 3))), returns=outputs(maps))
 
 
 def products_of(
-    kind: FigureKind, tensor: torch.Tensor, *events: Activation, returns: Sequence[object] = ()
+    kind: FigureKind, inputs: torch.Tensor, *events: Activation, returns: Sequence[object] = ()
 ) -> Iterator[Product]:
-    batch = Batch(events[0].images, tensor)
+    batch = Batch(events[0].images, inputs)
     yield from kind.begin_batch(batch)
     for event in events:
         if kind.wants(event.layer):

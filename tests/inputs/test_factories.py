@@ -3,12 +3,13 @@
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from reportgen.errors import InputError
+from reportgen.errors import InputError, UsageError
 from reportgen.inputs.factories import call_factory, recorded_spec
 
 NETWORK = """
@@ -208,3 +209,53 @@ def test_the_recorded_spec_names_no_directory() -> None:
     assert recorded_spec("/home/me/secret/network.py:Net.small") == "network.py:Net.small"
     assert recorded_spec(r"C:\work\network.py:make") == "network.py:make"
     assert recorded_spec("package.module:make") == "package.module:make"
+
+
+ARGUMENTS = """
+from torch import nn
+def net(width, *, depth=1):
+    return nn.Sequential(*(nn.Conv2d(3, width, 1) for _ in range(depth)))
+def plain():
+    return nn.ReLU()
+class Positional(nn.Module):
+    def __init__(self, width, /):
+        super().__init__()
+"""
+
+
+def test_arguments_are_passed_by_name(folder: Path) -> None:
+    (folder / "arguments.py").write_text(ARGUMENTS)
+    made = call_factory("arguments.py:net", folder, {"width": 4, "depth": 3})
+    assert [tuple(parameter.shape) for parameter in made.parameters()] == [(4, 3, 1, 1), (4,)] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        (
+            "net",
+            {"width": 4, "dept": 3},
+            "model-arg dept: arguments.py:net takes no such argument; did you mean depth",
+        ),
+        ("plain", {"width": 4}, "model-arg width: arguments.py:plain takes no such argument; it takes none"),
+        ("Positional", {"width": 4}, "model-arg width: "),
+    ],
+)
+def test_an_argument_that_the_factory_does_not_take(
+    name: str, arguments: dict[str, Any], told: str, folder: Path
+) -> None:
+    (folder / "arguments.py").write_text(ARGUMENTS)
+    with pytest.raises(UsageError) as caught:
+        call_factory(f"arguments.py:{name}", folder, arguments)
+    assert told in str(caught.value)
+
+
+def test_a_factory_that_raises_over_an_argument_names_the_place(folder: Path) -> None:
+    (folder / "arguments.py").write_text(ARGUMENTS)
+    assert "the factory raised TypeError: " in refusal_with({"width": "wide"}, folder)
+
+
+def refusal_with(arguments: dict[str, Any], folder: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        call_factory("arguments.py:net", folder, arguments)
+    return str(caught.value)

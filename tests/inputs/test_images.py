@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 
 from reportgen.errors import InputError
 from reportgen.inputs import images
-from reportgen.inputs.images import SUFFIXES, ImageSource, Item, Picture, decode, find_images
+from reportgen.inputs.images import SUFFIXES, BadImage, ImageSource, Item, Picture, decode, find_images
 from reportgen.names import slugify
 
 Array = npt.NDArray[np.uint8]
@@ -757,7 +757,8 @@ def test_other_types(item: Item) -> None:
     [
         (torch.zeros(4, 4), "(4, 4)"),
         (torch.zeros(()), "()"),
-        (torch.zeros(1, 1, 3, 4, 4), "(1, 1, 3, 4, 4)"),
+        (torch.zeros(1, 1, 1, 3, 4, 4), "(1, 1, 1, 3, 4, 4)"),
+        (torch.zeros(1, 1, 3, 4, 4, dtype=torch.uint8), "(1, 1, 3, 4, 4)"),
         (torch.zeros(0, 3, 4, 4), "(0, 3, 4, 4)"),
         (torch.zeros(3, 0, 4), "(3, 0, 4)"),
         (torch.zeros(8, 8, 3, dtype=torch.uint8), "8 channels"),
@@ -970,3 +971,42 @@ def test_damage_anywhere_is_refused_or_harmless(tmp_path: Path, damage: int) -> 
             assert str(path) in str(error)
         else:
             assert picture.pixels.mode == "RGB"
+
+
+def test_clips_are_shown_by_their_middle_frame() -> None:
+    clips = torch.zeros(2, 3, 4, 5, 6)
+    clips[1, :, 1] = 0.5
+    sources = find_images([clips])
+    assert [source.name for source in sources] == ["tensor 1", "tensor 2"]
+    picture = decode(sources[1])
+    assert picture.network_input is not None
+    assert torch.equal(picture.network_input, clips[1])
+    assert (picture.width, picture.height) == (6, 5)
+    assert np.asarray(picture.pixels).tolist() == np.full((5, 6, 3), 128).tolist()
+    assert picture.note == "float32 tensor, fed as it is, shown by frame 2 of 4; 0..1 shown as 0..255"
+
+
+def test_bad_images_are_left_out_on_request(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "noise  .png").write_bytes(b"nothing that is a picture")
+    bad: list[BadImage] = []
+    assert [source.name for source in find_images([tmp_path], bad.append)] == ["good.png"]
+    assert [image.name for image in bad] == ["empty.png", "noise .png"]
+    assert bad[0].reason == "is empty (0 bytes); copy it again or leave it out"
+    assert bad[1].reason.startswith("is not an image in a known format; ")
+    with pytest.raises(InputError, match=r"empty\.png is empty"):
+        find_images([tmp_path])
+
+
+def test_only_bad_images_are_refused_all_the_same(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    bad: list[BadImage] = []
+    with pytest.raises(InputError, match=r"^none of the 2 images can be used; the first, a\.png, is empty"):
+        find_images([tmp_path], bad.append)
+
+
+def test_an_image_that_is_not_there_is_never_left_out(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        find_images([tmp_path / "absent.png"], list[BadImage]().append)

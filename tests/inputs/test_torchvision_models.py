@@ -10,13 +10,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from reportgen.errors import InputError
-from reportgen.inputs.torchvision_models import TorchvisionModel, checkpoint_path
+from reportgen.errors import InputError, UsageError
+from reportgen.inputs.batches import batches, blank
+from reportgen.inputs.images import find_images
+from reportgen.inputs.models import Model, load_model
+from reportgen.inputs.torchvision_models import TorchvisionModel, checkpoint_path, is_quantised
 from reportgen.inputs.weights import read_state_dict
 
 
@@ -35,29 +40,11 @@ def refusal(action: Callable[[], object]) -> str:
     return str(caught.value)
 
 
-def test_every_name_of_torchvision_is_found_or_refused_with_a_reason() -> None:
-    refused = {}
+def test_every_name_of_torchvision_is_found() -> None:
     for name in torchvision.models.list_models():
-        try:
-            found = TorchvisionModel.find(name)
-        except InputError as error:
-            refused[name] = str(error)
-        else:
-            assert found.default in found.known.values()
-            assert "unquantized" not in found.default.meta
-    assert {name for name, told in refused.items() if "video clips" in told} == {
-        name for name, builder in _builders() if ".video." in builder
-    }
-    assert {name for name, told in refused.items() if "pairs of pictures" in told} == {
-        "raft_large",
-        "raft_small",
-    }
-    assert all("not single pictures" in told for told in refused.values())
-
-
-def _builders() -> list[tuple[str, str]]:
-    names = torchvision.models.list_models()
-    return [(name, torchvision.models.get_model_builder(name).__module__) for name in names]
+        found = TorchvisionModel.find(name)
+        assert found.default in found.known.values()
+        assert "unquantized" not in found.default.meta
 
 
 def test_unknown_names_come_with_the_nearest() -> None:
@@ -247,3 +234,124 @@ def test_no_server_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = TorchvisionModel("net", build, {"W": weights}, weights)
     assert "URLError" in refusal(lambda: found.build_trained(weights))
+
+
+def run(model: Model, picture: PIL.Image.Image | None = None) -> Any:
+    """Call a model as it is to be called, with a picture or, by default, with nothing to be seen."""
+    cpu = torch.device("cpu")
+    if picture is None:
+        batch = blank(model.preprocess, model.form, cpu, torch.float32)
+    else:
+        (batch,) = batches(find_images([picture]), model.preprocess, 1, cpu, torch.float32, form=model.form)
+    with torch.no_grad():
+        return model.module(*batch.arguments, **batch.kwargs)
+
+
+@pytest.fixture
+def picture() -> PIL.Image.Image:
+    return PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (140, 170, 3), dtype=np.uint8))
+
+
+def test_detection_takes_a_list_of_unnormalised_pictures_of_any_size(picture: PIL.Image.Image) -> None:
+    model = load_model("ssdlite320_mobilenet_v3_large", weights="none")
+    assert (model.source, model.form.most, model.categories) == ("torchvision", 1, ())
+    tensor = model.preprocess.prepare(picture)
+    assert np.array_equal((tensor * 255).round().byte().permute(1, 2, 0).numpy(), np.asarray(picture))
+    (found,) = run(model, picture)
+    assert set(found) == {"boxes", "scores", "labels"}
+    assert load_model("ssdlite320_mobilenet_v3_large", weights="none", size=64).preprocess.prepare(
+        picture
+    ).shape == (3, 64, 64)
+
+
+def test_video_takes_clips_as_its_own_weights_prepare_them(picture: PIL.Image.Image) -> None:
+    model = load_model("r3d_18", weights="none")
+    assert model.form.frames == 16
+    frames = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).expand(16, -1, -1, -1)
+    expected = torchvision.models.video.R3D_18_Weights.DEFAULT.transforms()(frames)
+    sources, cpu = find_images([picture]), torch.device("cpu")
+    (batch,) = batches(sources, model.preprocess, 1, cpu, torch.float32, form=model.form)
+    torch.testing.assert_close(batch.tensor[0], expected)
+    assert run(model, picture).shape == (1, 400)
+    changed = load_model("r3d_18", weights="none", mean=[0.43216, 0.394666, 0.37645]).preprocess
+    torch.testing.assert_close(changed.prepare(picture), expected[:, 0])
+
+
+def test_optical_flow_takes_pairs(picture: PIL.Image.Image) -> None:
+    model = load_model("raft_small", weights="none", size=(128, 136))
+    flows = run(model, picture)
+    assert flows[-1].shape == (1, 2, 128, 136)
+    black = model.preprocess.prepare(PIL.Image.new("RGB", (300, 300)))
+    assert bool((black == -1).all())
+    for size in (130, (64, 128)):
+        with pytest.raises(UsageError, match="the model takes multiples of 8 pixels, at least 128"):
+            load_model("raft_small", weights="none", size=size)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("squeezenet1_1", 224), ("inception_v3", 299), ("quantized_inception_v3", 299)]
+)
+def test_the_standard_size_except_where_another_is_demanded(name: str, size: int) -> None:
+    assert load_model(name, weights="none").preprocess.size == (size, size)
+
+
+def test_a_transformer_of_another_size_is_given_that() -> None:
+    model = load_model("vit_b_32", weights="none", arguments={"image_size": 64, "num_classes": 3})
+    assert model.preprocess.size == (64, 64)
+    assert run(model).shape == (1, 3)
+
+
+@pytest.mark.parametrize("quantize", [False, True])
+def test_quantizable_models_are_float_or_quantised(quantize: bool, picture: PIL.Image.Image) -> None:
+    if quantize and "fbgemm" not in torch.backends.quantized.supported_engines:
+        pytest.skip("this machine's torch has no quantised kernels")
+    model = load_model("quantized_shufflenet_v2_x0_5", weights="none", arguments={"quantize": quantize})
+    convolutions = [child for child in model.module.modules() if "Conv" in type(child).__name__]
+    assert {isinstance(child, nn.Conv2d) for child in convolutions} == {not quantize}
+    assert run(model, picture).shape == (1, 1000)
+
+
+def test_weights_of_integers_are_had_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = TorchvisionModel.find("quantized_resnet18")
+    weights = found.weights("IMAGENET1K_FBGEMM_V1")
+    assert is_quantised(weights)
+    assert not is_quantised(found.default)
+    asked: list[dict[str, Any]] = []
+
+    def build(**config: Any) -> nn.Module:
+        asked.append(config)
+        return nn.Identity()
+
+    fake = TorchvisionModel("net", build, found.known, found.default)
+    fake.build_trained(weights)
+    fake.build_trained(found.default)
+    assert [config.get("quantize") for config in asked] == [True, None]
+
+
+def test_arguments_reach_the_builder(picture: PIL.Image.Image) -> None:
+    model = load_model("fcn_resnet50", weights="none", size=32, arguments={"aux_loss": True, "num_classes": 4})
+    made = run(model, picture)
+    assert {name: value.shape for name, value in made.items()} == {"out": (1, 4, 32, 32), "aux": (1, 4, 32, 32)}
+
+
+def test_arguments_that_the_builder_refuses_are_named() -> None:
+    for name, argument in (("resnet18", "depth"), ("resnet18", "weights"), ("fcn_resnet50", "weights_backbone")):
+        with pytest.raises(UsageError, match=f"^model-arg {argument}: "):
+            load_model(name, weights="none", arguments={argument: 4})
+    with pytest.raises(InputError, match=r"^model resnet18: could not be built with groups=3 \("):
+        load_model("resnet18", weights="none", arguments={"groups": 3})
+
+
+@pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "r3d_18", "raft_small"])
+def test_a_module_passed_in_is_known_by_its_class(name: str) -> None:
+    module = TorchvisionModel.find(name).build_untrained()
+    passed, named = load_model(module), load_model(name, weights="none")
+    assert passed.module is module
+    assert passed.form == named.form
+    assert passed.preprocess.description == named.preprocess.description
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("name", torchvision.models.list_models())
+def test_every_model_can_be_called(name: str) -> None:
+    run(load_model(name, weights="none"))

@@ -659,3 +659,7 @@ def test_warnings_come_in_the_order_of_keys() -> None:
     assert [line.split()[1] for line in warnings_for("zzz", "layers/q", "images/q")] == [
         "images/q.md", "layers/q.md", "zzz.md",
     ]  # fmt: skip
+
+
+def test_a_guess_at_an_id_of_the_page_is_no_link() -> None:
+    assert find(render("<a href='#_p-fn-1'>z</a>"), "a")[0].get("href") is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from canned import make_figure, make_layer, make_record, with_model
 from reportgen.errors import InputError
-from reportgen.site.record import Record, from_json, read_record, to_json
+from reportgen.site.record import Record, SkippedImageEntry, from_json, read_record, to_json
 
 if TYPE_CHECKING:
     from reportgen.driver import Report
@@ -109,6 +109,17 @@ def test_keys_of_a_later_version_are_passed_over() -> None:
         for entry in values[part]:
             entry["added_later"] = {"a": [1]}
     assert from_json(json.dumps(values)) == record
+
+
+def test_a_record_from_before_images_could_be_left_out_is_read() -> None:
+    values = values_of(make_record())
+    del values["skipped_images"]
+    assert from_json(json.dumps(values)).skipped_images == []
+
+
+def test_images_that_were_left_out_come_back() -> None:
+    record = dataclasses.replace(make_record(), skipped_images=[SkippedImageEntry("a <b>.png", "is empty")])
+    assert from_json(to_json(record)) == record
 
 
 def test_entries_of_an_earlier_version_take_defaults() -> None:

@@ -30,7 +30,7 @@ from canned import (
 from checker import check_site
 from reportgen.names import slugify
 from reportgen.site.axes import shape
-from reportgen.site.record import KindEntry, Record, from_json, to_json
+from reportgen.site.record import KindEntry, Record, SkippedImageEntry, from_json, to_json
 from reportgen.site.render import number, operation, plural, render, sized, templates_directory, tracer
 
 if TYPE_CHECKING:
@@ -260,6 +260,15 @@ def test_about_tells_the_fate_of_every_node() -> None:
     for layer in LAYERS:
         status = f"{layer.status}: {layer.reason}" if layer.reason else layer.status
         assert [layer.name, operation(layer), shape(layer), status] in rows
+
+
+def test_about_tells_which_images_were_left_out() -> None:
+    left_out = [SkippedImageEntry("a <b>.png", "is empty (0 bytes)"), SkippedImageEntry("c.png", "is <cut>")]
+    about = render(dataclasses.replace(make_record(), skipped_images=left_out)).files["about.html"]
+    assert "2 images could not be used" in about
+    assert "<li>a &lt;b&gt;.png: is empty (0 bytes)</li>" in about
+    assert "<li>c.png: is &lt;cut&gt;</li>" in about
+    assert "could not be used" not in render(make_record()).files["about.html"]
 
 
 def test_an_alias_is_the_title_of_its_page() -> None:
