@@ -27,9 +27,9 @@ class Copy:
 
 
 class _Held(torch.Tensor):
-    """A tensor of the device; `inner` is the CPU tensor that holds its values."""
+    """A tensor of the device; `content` is the CPU tensor that holds its values."""
 
-    inner: torch.Tensor
+    content: torch.Tensor
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> "_Held":
@@ -41,7 +41,7 @@ class _Held(torch.Tensor):
             dtype=inner.dtype,
             device=DEVICE,
         )
-        held.inner = inner
+        held.content = inner
         return held
 
     def tolist(self) -> Any:
@@ -49,13 +49,13 @@ class _Held(torch.Tensor):
         return self.cpu().tolist()
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         raise AssertionError(f"{func}: a tensor of the device outlived it")
 
 
-class _Device(TorchDispatchMode):
+class _Device(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.copies: list[Copy] = []
 
     def __torch_dispatch__(
@@ -90,7 +90,7 @@ class _Device(TorchDispatchMode):
 
     def _outer(self, found: Any, leaves: list[Any]) -> Any:
         """The results as tensors of the device: those written in place as the very ones that were given."""
-        given = {id(leaf.inner): leaf for leaf in leaves if isinstance(leaf, _Held)}
+        given = {id(leaf.content): leaf for leaf in leaves if isinstance(leaf, _Held)}
 
         def hold(value: Any) -> Any:
             if not isinstance(value, torch.Tensor):
@@ -101,7 +101,7 @@ class _Device(TorchDispatchMode):
 
 
 def _inner(held: _Held) -> torch.Tensor:
-    return held.inner
+    return held.content
 
 
 def held(values: torch.Tensor) -> torch.Tensor:

@@ -70,6 +70,45 @@ class DictOutput(Small):
         return {"scores": self.fc(torch.flatten(self.pool(maps), 1)), "maps": maps, "shape": maps.shape}
 
 
+class Fourier(Small):
+    """Filters in the frequency domain: between the transforms, values and weights are complex."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(6, 1, 1, dtype=torch.complex64))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.fft.rfft2(self.relu(self.conv(x))) * self.gain
+        found: torch.Tensor = self.last(torch.fft.irfft2(spectrum))
+        return found
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return super().forward(x), torch.fft.fft(self.fc(self.pool(self.features(x)).flatten(1)))
+
+
+class Masked(Small):
+    """Boolean maps, a boolean vector, and integers: places of maxima, classes, counts, a lookup by class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = nn.Embedding(5, 3)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        maps = self.conv(x)
+        bright = maps > 0
+        kept = self.last(maps * bright)
+        scores = self.fc(torch.flatten(self.pool(kept), 1))
+        classes = scores.argmax(1)
+        return {
+            "classes": classes,
+            "class map": kept.argmax(1),
+            "counts": bright.sum((2, 3)),
+            "any": bright.flatten(2).any(2),
+            "levels": (maps * 10).to(torch.uint8),
+            "names": self.names(classes),
+        }
+
+
 def images(count: int = 2) -> list[torch.Tensor]:
     return list(torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1)))
 
@@ -87,6 +126,9 @@ CASES: dict[str, tuple[nn.Module, Sequence[torch.Tensor]]] = {
     "float16": (Small().half(), images()),
     "bfloat16": (Small().bfloat16(), images()),
     "float64": (Small().double(), images()),
+    "complex values": (Fourier(), images()),
+    "booleans and integers": (Masked(), images()),
+    "booleans and integers, one image": (Masked(), images(1)),
     "images of two sizes": (Small(), [torch.randn(3, 16, 16), torch.randn(3, 20, 12)]),
 }
 

@@ -40,13 +40,17 @@ class VectorTable:
     @property
     def name(self) -> str:
         """What the vectors are of: `fc`, or `the class token of blocks.0.norm1`."""
-        return f"the {self.token} of {self.layer.name}" if self.token else self.layer.name
+        return self._part_of(self.layer.name)
 
     @property
     def described(self) -> str:
         """The same with what the layer is."""
-        layer = describe_layer(self.layer)
-        return f"the {self.token} of {layer}" if self.token else layer
+        return self._part_of(describe_layer(self.layer))
+
+    def _part_of(self, whole: str) -> str:
+        """`the class token of` something, or `register token 2 of` it: a number needs no article."""
+        article = "" if self.token[-1:].isdigit() else "the "
+        return f"{article}{self.token} of {whole}" if self.token else whole
 
     @property
     def view(self) -> str:

@@ -46,5 +46,6 @@ def class_map(scores: torch.Tensor) -> ClassMap:
     best, classes = scores.max(dim=0)  # NaN where any score is; of equal scores the first
     nan, lowest = best.isnan(), best.isneginf()
     tied = ((scores == best).sum(dim=0) > 1) & ~lowest
-    marked = classes.masked_fill(nan | lowest, UNDEFINED).cpu().numpy().astype(np.uint16)
-    return ClassMap(marked, scores.shape[0], *(int(where.sum()) for where in (nan, lowest, tied)))
+    marked = classes.masked_fill(nan | lowest, UNDEFINED).to(torch.int32).cpu().numpy().astype(np.uint16)
+    counts: list[int] = torch.stack([where.sum() for where in (nan, lowest, tied)]).tolist()
+    return ClassMap(marked, scores.shape[0], *counts)

@@ -11,14 +11,14 @@ import torch
 def with_residual(weights: torch.Tensor) -> torch.Tensor:
     """Return (A + I) / 2 with rows summing to 1, A the mean of `weights` (heads, T, T) over the heads.
 
-    Float64, on the CPU. A row that holds a value which is not finite is not finite.
+    Float64, on the CPU; the mean is taken where the weights are. A row that holds a NaN or infinity is not finite.
     """
     tokens = weights.shape[-1]
     # Head by head: a float64 copy of all heads would be far larger than the sum.
-    mean = torch.zeros(tokens, tokens, dtype=torch.float64)
+    mean = torch.zeros(tokens, tokens, dtype=torch.float64, device=weights.device)
     for head in weights:
-        mean += head.cpu()
-    mean /= 2 * weights.shape[0]
+        mean += head
+    mean = mean.cpu() / (2 * weights.shape[0])
     mean.diagonal().add_(0.5)
     return mean.div_(mean.sum(dim=1, keepdim=True))
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fake_device import Copy, fake_device, held
+from figures.attention_cases import attending
 from figures.figure_cases import activation, layer, vector
 from figures.test_contract import NAMES
 from reportgen.entities import Activation, Batch, Reading
@@ -24,6 +25,9 @@ OUT = 10
 MOST_NUMBERS: Mapping[str, int] = {
     "channel_sum": 2,
     "channel_grid": 2 * CHANNELS,
+    "attention": 10 * 10,
+    "class_map": HEIGHT * WIDTH,
+    "detections": 4,
     "hypercolumn": HEIGHT * WIDTH,
     "overview": 2 * 3,
     "layer_cka": IMAGES * 64 * 64,
@@ -49,7 +53,7 @@ def make(name: str, options: FigureOptions, weight: torch.Tensor) -> FigureKind:
     """A fresh kind for a convolution, its activation, scores and a sequence of tokens."""
     convolution = nn.Conv2d(4, CHANNELS, 3)
     del convolution.weight
-    convolution.weight = weight  # type: ignore[assignment]
+    convolution.weight = weight
     subject = Subject(LAYERS, ("fc",), lambda one: convolution if one is LAYERS[0] else None, images=IMAGES)
     return next(kind for kind in figure_kinds(options, subject) if kind.name == name)
 
@@ -67,7 +71,9 @@ def events(maps: torch.Tensor, scores: torch.Tensor) -> Iterator[Activation]:
     yield activation(maps.relu(), LAYERS[1])
     yield dataclasses.replace(vector(scores), layer=LAYERS[2])
     tokens = Reading("NLC", maps, vectors={"class token": scores})
-    yield dataclasses.replace(activation(maps, LAYERS[3]), reading=tokens)
+    weights = maps[:, :4, :10, :10].softmax(3)
+    attention = attending(weights, (3, 3))
+    yield dataclasses.replace(activation(maps, LAYERS[3]), reading=tokens, attention=attention)
 
 
 def products(kind: FigureKind, maps: torch.Tensor, batch: torch.Tensor, scores: torch.Tensor) -> list[Product]:
@@ -78,6 +84,9 @@ def products(kind: FigureKind, maps: torch.Tensor, batch: torch.Tensor, scores: 
         if kind.wants(event.layer):
             kind.observe(event)
             found += kind.update(event)
+    boxes = scores.abs()[:, :4]
+    for output in ({"out": maps}, [{"boxes": row[None], "labels": row[:1], "scores": row[:1]} for row in boxes]):
+        found += kind.returned(Batch(of_node[0].images, batch), output)
     return [*found, *kind.end_batch(), *kind.compute()]
 
 

@@ -311,9 +311,9 @@ def test_other_types_of_weights(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_kernels_of_any_type_are_drawn_as_their_numbers(dtype: torch.dtype) -> None:
-    module = nn.Sequential(nn.Conv2d(5, 4, 3)).to(dtype)
-    figure = drawn_kernels(module[0])
-    weights = module[0].weight.detach().double()
+    module = nn.Conv2d(5, 4, 3).to(dtype)
+    figure = drawn_kernels(module)
+    weights = module.weight.detach().double()
     limit = weights.abs().max().item()
     for tile, exact in zip(tiles(figure), about_zero(weights.flatten(0, 1), limit), strict=False):
         assert np.all(np.abs(tile - exact) <= 0.501)
@@ -325,7 +325,8 @@ def drawn_kernels(module: nn.Module) -> Figure:
     one = layer("conv", module_type=type(module).__name__)
     kind = Filters(FigureOptions(), Subject((one,), module_of=lambda _: module))
     kind.observe(Activation(one, (), None, Reading("", None)))
-    (figure,) = (made for made in kind.compute() if made.data["view"] == "kernels")
+    made = [one for one in kind.compute() if isinstance(one, Figure)]
+    (figure,) = of_view(made, "kernels")
     return figure
 
 

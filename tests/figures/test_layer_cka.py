@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -295,7 +296,7 @@ def plain_cka(first: NDArray[np.float64], second: NDArray[np.float64], examples:
     def cross(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
         return float(sum(np.linalg.norm(y.T @ x) ** 2 for x, y in zip(parts(one), parts(other), strict=True)))
 
-    return cross(first, second) / (cross(first, first) * cross(second, second)) ** 0.5
+    return cross(first, second) / math.sqrt(cross(first, first) * cross(second, second))
 
 
 @pytest.mark.parametrize("size", [1e80, 1e200])

@@ -342,10 +342,11 @@ def test_each_token_has_a_heat_map_and_a_table_of_its_values() -> None:
     ):
         (heat,) = (one for one in products if isinstance(one, Figure) and one.data["token"] == token)
         assert heat.data["view"] == view
+        called = token if view.endswith("2") else f"the {token}"
         low, high = exact.min().item(), exact.max().item()
         assert np.all(np.abs(cells(heat) - 251 * (exact.double().numpy() - low) / (high - low)) <= 0.501)
-        assert f"the {token} of blocks.0.norm1 (LayerNorm) for 2 images: 5 values an image" in heat.caption
-        assert f"the {token} of blocks.0.norm1" in heat.alt
+        assert f"Values of {called} of blocks.0.norm1 (LayerNorm) for 2 images: 5 values an image" in heat.caption
+        assert f"of {called} of blocks.0.norm1" in heat.alt
         assert heat.downloads == (f"tokens/blocks.0.norm1/{view}.csv",)
         (file,) = (one for one in products if isinstance(one, DataFile) and one.name == heat.downloads[0])
         rows = list(csv.reader(io.StringIO(file.content.decode())))[1:]
@@ -428,4 +429,4 @@ def test_the_page_of_a_sequence_shows_its_tokens() -> None:
     page = render(make_record([make_layer("fc", layout="NLC")], shown, figures=figures_)).files["layers/fc.html"]
     assert 'class="crisp" src="../figures/vector-class-token.png"' in page
     assert 'href="../data/tokens/fc/class-token.csv" download' in page
-    assert "Units with the highest values of the class token" in page
+    assert "Units with the highest values: class token" in page
