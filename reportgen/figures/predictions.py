@@ -13,7 +13,14 @@ from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.tables import csv_bytes
 from reportgen.figures.vector import rows_of, vectors_of
-from reportgen.figures.wording import count, describe_layer, describe_number, json_number
+from reportgen.figures.wording import (
+    class_names,
+    describe_class_names,
+    describe_layer,
+    describe_number,
+    json_number,
+    percent,
+)
 from reportgen.numerics.envelope import part_size, thin
 from reportgen.numerics.probabilities import (
     SUM_TOLERANCE,
@@ -137,8 +144,7 @@ class Predictions(BaseKind):
         return f"predictions/{layer.slug}.csv" if len(self.subject.outputs) > 1 else "predictions.csv"
 
     def _names(self, classes: int) -> Sequence[str]:
-        known = self.subject.categories
-        return known if len(known) == classes else [f"class {number}" for number in range(classes)]
+        return class_names(self.subject.categories, classes)
 
     def _figure(self, layer: Layer, prediction: _Prediction, source: str) -> Figure:
         names = self._names(prediction.classes)
@@ -181,16 +187,8 @@ class Predictions(BaseKind):
             size = part_size(prediction.classes)
             if size > 1:
                 sentences.append(f"Of every {size} classes, the highest and the lowest are drawn.")
-        sentences.append(self._names_sentence(prediction.classes))
+        sentences.append(describe_class_names(self.subject.categories, prediction.classes))
         return " ".join(sentence for sentence in sentences if sentence)
-
-    def _names_sentence(self, classes: int) -> str:
-        known = len(self.subject.categories)
-        if known == classes:
-            return ""
-        if not known:
-            return "The names of the classes are not known; they are numbered from 0."
-        return f"{count(known, 'name')} of classes are known, which do not fit; classes are numbered from 0."
 
     def _csv(self, predictions: Sequence[_Prediction]) -> bytes:
         """A row an image and class, most probable first; rank and probability are empty where undefined."""
@@ -269,15 +267,6 @@ def _sum_sentence(prediction: _Prediction, source: str) -> str:
     if source == OWN_SIGMOID or abs(total - 1) <= 10 * SUM_TOLERANCE:
         return ""
     return f"They sum to {describe_number(total)}, not to 1."
-
-
-def percent(probability: float) -> str:
-    """`62.3 %`; what would be rounded to nothing or to all is `< 0.1 %` or `> 99.9 %`."""
-    if 0 < probability < 0.0005:
-        return "< 0.1 %"
-    if 0.9995 <= probability < 1:
-        return "> 99.9 %"
-    return f"{100 * probability:.1f} %"
 
 
 def _alt(prediction: _Prediction, names: Sequence[str]) -> str:

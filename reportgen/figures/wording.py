@@ -1,6 +1,7 @@
 """The words that captions and alt texts share."""
 
 import math
+from collections.abc import Sequence
 
 from reportgen.entities import Layer
 
@@ -31,8 +32,8 @@ def json_number(value: float) -> float | None:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 channel`, `64 channels`, `4 batches`."""
-    ending = "" if number == 1 else "es" if noun.endswith("ch") else "s"
+    """`1 channel`, `64 channels`, `4 batches`, `21 classes`."""
+    ending = "" if number == 1 else "es" if noun.endswith(("ch", "ss")) else "s"
     return f"{number:,} {noun}{ending}"
 
 
@@ -41,3 +42,27 @@ def count_shown(shown: int, total: int, noun: str) -> str:
     if shown < total:
         return f"{shown:,} of {count(total, noun)}"
     return f"all {count(total, noun)}" if total > 1 else f"the one {noun}"
+
+
+def percent(share: float) -> str:
+    """`62.3 %`; what would be rounded to nothing or to all is `< 0.1 %` or `> 99.9 %`."""
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def class_names(categories: Sequence[str], classes: int) -> Sequence[str]:
+    """The names of so many classes: the `categories` where they are as many, else `class 0`, `class 1`."""
+    return categories if len(categories) == classes else [f"class {number}" for number in range(classes)]
+
+
+def describe_class_names(categories: Sequence[str], classes: int) -> str:
+    """Why classes are numbered, or an empty string where they are named."""
+    if len(categories) == classes:
+        return ""
+    if not categories:
+        return "The names of the classes are not known; they are numbered from 0."
+    known = f"{count(len(categories), 'name')} of classes {'is' if len(categories) == 1 else 'are'} known"
+    return f"{known}, which {'does' if len(categories) == 1 else 'do'} not fit; classes are numbered from 0."

@@ -16,7 +16,7 @@ from figures.figure_cases import image, layer
 from reportgen.drawing.charts import Chart
 from reportgen.entities import Activation, Layer, Reading
 from reportgen.figures.base import DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.predictions import APPLIED, OWN, OWN_LOG, OWN_SIGMOID, Predictions, percent
+from reportgen.figures.predictions import APPLIED, OWN, OWN_LOG, OWN_SIGMOID, Predictions
 from reportgen.site.record import FigureEntry
 from reportgen.site.render import render
 
@@ -303,12 +303,6 @@ def test_several_outputs_are_told_apart() -> None:
     assert [product.name for product in products if isinstance(product, DataFile)] == ["predictions/fc.csv"]
     assert only(products).data["view"] == "fc"
     assert "view" not in only(made(torch.randn(1, 3))).data
-
-
-def test_percentages_do_not_round_to_nothing_or_all() -> None:
-    assert [percent(p) for p in (0.0, 1e-9, 0.0004, 0.0006, 0.6234, 0.9994, 0.9996, 1.0)] == [
-        "0.0 %", "< 0.1 %", "< 0.1 %", "0.1 %", "62.3 %", "99.9 %", "> 99.9 %", "100.0 %",
-    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("drawn")

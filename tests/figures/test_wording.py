@@ -5,7 +5,15 @@ import struct
 
 import pytest
 
-from reportgen.figures.wording import count, count_shown, describe_number, json_number
+from reportgen.figures.wording import (
+    class_names,
+    count,
+    count_shown,
+    describe_class_names,
+    describe_number,
+    json_number,
+    percent,
+)
 
 
 @pytest.mark.parametrize("value", [0.1, -1e-30, 3.4e38, 1 / 3, 16777217.0])
@@ -22,11 +30,26 @@ def test_what_is_not_finite_is_no_json_number(value: float) -> None:
 
 
 def test_counts() -> None:
-    assert [count(1, "channel"), count(2048, "channel"), count(4, "batch")] == [
+    assert [count(1, "channel"), count(2048, "channel"), count(4, "batch"), count(21, "class")] == [
         "1 channel",
         "2,048 channels",
         "4 batches",
+        "21 classes",
     ]
     assert count_shown(64, 512, "channel") == "64 of 512 channels"
     assert count_shown(1, 1, "channel") == "the one channel"
     assert describe_number(-1.25) == "\N{MINUS SIGN}1.25"
+
+
+def test_percentages_do_not_round_to_nothing_or_all() -> None:
+    assert [percent(p) for p in (0.0, 1e-9, 0.0004, 0.0006, 0.6234, 0.9994, 0.9996, 1.0)] == [
+        "0.0 %", "< 0.1 %", "< 0.1 %", "0.1 %", "62.3 %", "99.9 %", "> 99.9 %", "100.0 %",
+    ]  # fmt: skip
+
+
+def test_classes_are_named_where_the_names_fit() -> None:
+    assert list(class_names(("disc", "ring"), 2)) == ["disc", "ring"]
+    assert list(class_names(("disc", "ring"), 3)) == ["class 0", "class 1", "class 2"]
+    assert describe_class_names(("disc", "ring"), 2) == ""
+    assert describe_class_names((), 2) == "The names of the classes are not known; they are numbered from 0."
+    assert describe_class_names(("disc",), 2).startswith("1 name of classes is known, which does not fit;")
