@@ -11,6 +11,7 @@ Modules have a second oracle: what each call returned, digested by a global forw
 
 import hashlib
 import re
+import weakref
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,13 +100,29 @@ class _Listener(TorchDispatchMode):
     def __init__(self, recording: Recording) -> None:
         super().__init__()
         self._recording = recording
+        self._sharing: dict[int, list[weakref.ref[torch.Tensor]]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         self._recording.add(result)
+        for tensor in tensors_of(result):
+            self._sharing.setdefault(_storage(tensor), []).append(weakref.ref(tensor))
+        if func._schema.is_mutable:
+            self._add_views(tensors_of(args))
         return result
+
+    def _add_views(self, changed: Iterator[torch.Tensor]) -> None:
+        """Append the tensors that share memory with those that an operation changed: they have changed, too."""
+        for storage in {_storage(tensor) for tensor in changed}:
+            alive = [reference for reference in self._sharing.get(storage, []) if reference() is not None]
+            self._sharing[storage] = alive
+            self._recording.add([reference() for reference in alive])
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 @torch.no_grad()
@@ -133,7 +150,8 @@ def record(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], se
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    return type(module).__module__.startswith(("torch.nn.", "torchvision.ops.")) and not list(module.children())
+    of_torch = type(module).__module__.startswith(("torch.nn.", "torchvision.ops."))
+    return of_torch and not list(module.children()) and not isinstance(module, nn.Sequential)
 
 
 @dataclass
@@ -201,9 +219,10 @@ class Comparison:
 
 def _hands_on(event: Activation) -> bool:
     layer = event.layer
+    if not isinstance(event.value, torch.Tensor):
+        return True  # the parts of a tuple come in an order of its own
     if layer.op == "call_module":
         return bool(HANDING_MODULES.search(layer.module_type))
-    several = not isinstance(event.value, torch.Tensor)
     own = layer.op == "call_function" and layer.target.partition(".")[0] not in ("torch", "_operator")
-    return several or own or layer.op in ("placeholder", "get_attr") or bool(HANDS_ON.search(layer.target))
+    return own or layer.op in ("placeholder", "get_attr") or bool(HANDS_ON.search(layer.target))
 
