@@ -26,11 +26,13 @@ INTERRUPTED, TERMINATED, FAILED_PARTLY, BUG = 130, 143, 5, 1
 _SPECS = """\
 MODEL is one of
   resnet18, torchvision:resnet18[@WEIGHTS]   a torchvision model, with the weights named
+  timm:NAME[.TAG]                            a timm model (pip install 'reportgen[timm]')
+  hf:NAME[@REVISION], hf:DIRECTORY           a Hugging Face model (pip install 'reportgen[hf]')
   package.module:factory                     a function or class that returns an nn.Module
   path/to/file.py:factory                    the same, in a file
 
 exit codes: 0 done, 1 a bug, 2 usage or configuration, 3 an input was refused, 4 the output can't be written,
-5 done but some nodes or figures failed, 130 and 143 interrupted"""
+5 done but some nodes or figures failed or images were left out, 130 and 143 interrupted"""
 
 
 class _Terminated(KeyboardInterrupt):
@@ -136,6 +138,8 @@ def _tell(report: "Report", data: Any, *, quiet: bool) -> None:
         _say(f"reportgen: warning: {warning}", quiet)
     for problem in report.record.problems:
         _say(f"reportgen: failed: {problem}")
+    for image in report.record.skipped_images:
+        _say(f"reportgen: left out: {image.name}: {image.reason}")
     images = len(report.record.images)
     drawn = sum(layer.status == "drawn" for layer in report.record.layers)
     _say(
@@ -152,8 +156,18 @@ def _tell(report: "Report", data: Any, *, quiet: bool) -> None:
 def _nodes(given: argparse.Namespace) -> int:
     from reportgen.listing import list_nodes, table
 
-    size = make_options({"size": given.size}).size
-    rows = list_nodes(given.model, weights=given.weights, size=size, deep=given.deep)
+    names = ("size", "model_arg", "device", "dtype", "tracer")
+    options = make_options({name: getattr(given, name) for name in names if getattr(given, name) is not None})
+    rows = list_nodes(
+        given.model,
+        weights=given.weights,
+        size=options.size,
+        deep=given.deep,
+        tracer=options.tracer,
+        arguments=options.model_arg,
+        device=options.device,
+        dtype=options.dtype,
+    )
     text = json.dumps(rows, indent=1, ensure_ascii=False) if given.json else table(rows)
     print(text, file=given.data)
     return 0
@@ -213,6 +227,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     selection.add_argument("--exclude", action="append", metavar="PATTERN", help="leave these out; repeatable")
     selection.add_argument("--deep", action="store_const", const=True, help="open torchvision's composite blocks")
+    _add_tracer(selection)
     selection.add_argument("--figures", metavar="KIND,...", help="only these kinds of figures")
     selection.add_argument("--max-channels", type=int, metavar="N", help="at most N tiles in a channel grid")
     looks = build.add_argument_group("how it looks")
@@ -222,16 +237,25 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     looks.add_argument("--title", help="the report's title")
     network = build.add_argument_group("the network and its input")
     network.add_argument("--weights", metavar="WHICH", help="default, none (random), or a file")
-    network.add_argument("--size", metavar="PIXELS", help="input size: 224, or HEIGHTxWIDTH")
+    _add_model_options(network)
     network.add_argument("--mean", metavar="A,B,C", help="mean of the normalisation, a number a channel")
     network.add_argument("--std", metavar="A,B,C", help="standard deviation of the normalisation")
     network.add_argument("--batch-size", type=int, metavar="N", help="images a forward pass; default 1")
     network.add_argument("--categories", metavar="FILE", help="the names of the classes, one a line")
     _add_analyses(build.add_argument_group("what is measured"))
     running = build.add_argument_group("running")
+    running.add_argument(
+        "--skip-bad", action="store_const", const=True, help="leave out images that can't be used, and say so"
+    )
     running.add_argument("--strict", action="store_const", const=True, help="no site when a node or figure fails")
     running.add_argument("--force", action="store_const", const=True, help="replace a report that is there")
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
+
+
+def _add_tracer(group: Any) -> None:
+    group.add_argument(
+        "--tracer", metavar="WHICH", help="fx, eager (the model runs as it is), or auto (default): whichever can"
+    )
 
 
 def _add_analyses(analyses: Any) -> None:
@@ -250,7 +274,28 @@ def _add_analyses(analyses: Any) -> None:
         "--overview", metavar="COLSxROWS", help="layers and channels of the overview; default 15x3"
     )
     analyses.add_argument("--max-filters", type=int, metavar="N", help="kernels in a picture of filters; 0: all")
+    analyses.add_argument(
+        "--attention-query",
+        metavar="WHICH",
+        help="whose attention: class, mean or ROW,COLUMN; default: class, else mean",
+    )
     analyses.add_argument("--arrays", action="store_const", const=True, help="also write the maps, as npz files")
+
+
+def _add_model_options(network: Any) -> None:
+    network.add_argument("--size", metavar="PIXELS", help="input size: 224, or HEIGHTxWIDTH")
+    network.add_argument(
+        "--model-arg",
+        action="append",
+        metavar="KEY=VALUE",
+        help="an argument for what builds the model, a TOML value or a text; repeatable",
+    )
+    network.add_argument("--device", metavar="NAME", help="where the model runs: cpu, cuda, cuda:1, mps")
+    network.add_argument(
+        "--dtype",
+        metavar="TYPE",
+        help="float16, bfloat16, float32, float64, autocast:float16 or autocast:bfloat16; default: the model's own",
+    )
 
 
 _OPTIONS = frozenset(field.name for field in dataclasses.fields(Options))
@@ -260,8 +305,9 @@ def _add_nodes(nodes: argparse.ArgumentParser) -> None:
     nodes.add_argument("model", metavar="MODEL")
     nodes.add_argument("--json", action="store_true", help="JSON instead of a table")
     nodes.add_argument("--deep", action="store_true", help="open torchvision's composite blocks")
+    _add_tracer(nodes)
     nodes.add_argument("--weights", metavar="WHICH", help="default, none or a file; default: none is loaded")
-    nodes.add_argument("--size", metavar="PIXELS", help="input size: 224, or HEIGHTxWIDTH")
+    _add_model_options(nodes)
 
 
 def _add_render(render: argparse.ArgumentParser) -> None:

@@ -7,44 +7,48 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 import reportgen
-from reportgen.entities import Activation, Batch, Failure, Layer
+from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError
 from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
 from reportgen.figures.layer_cka import batch_size
 from reportgen.figures.registry import check_kinds, figure_kinds, read_options
 from reportgen.inputs.batches import batches
-from reportgen.inputs.images import ImageSource, Item, find_images
+from reportgen.inputs.forms import check_call
+from reportgen.inputs.images import BadImage, ImageSource, Item, Skip, find_images, none_usable
 from reportgen.inputs.models import Model, load_model
+from reportgen.inputs.precision import device_name
 from reportgen.ledger import Ledger, kind_entries
 from reportgen.measuring import measure
 from reportgen.names import slugify
-from reportgen.network.capture import stream
-from reportgen.network.graph import (
-    Network,
+from reportgen.network.base import Network, Settings
+from reportgen.network.isolation import (
     RandomState,
-    Selection,
     buffers_kept,
     count_parameters,
     device_and_dtype,
     evaluating,
-    select,
-    trace,
     untouched,
 )
+from reportgen.network.selection import Selection, select
+from reportgen.network.tracing import trace_model
 from reportgen.options import Options
 from reportgen.progress import Progress
 from reportgen.site.captions import read_captions
-from reportgen.site.record import FILE_NAME, ModelEntry, Record, to_json
+from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, to_json
 from reportgen.site.render import render
 from reportgen.site.writer import SiteWriter, figure_stem
 
 Spec = str | nn.Module
+
+_EXTRAS = {"timm": ("timm",), "hf": ("transformers",)}
+"""The packages that models of a source come from."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether every node and figure succeeded."""
-        return not self.record.problems
+        """Whether every node and figure succeeded, and no image was left out."""
+        return not self.record.problems and not self.record.skipped_images
 
 
 def build_report(
@@ -80,21 +84,27 @@ def build_report(
     started = time.perf_counter()
     figure_options = _check_early(options)
     captions = read_captions(options.captions).texts if options.captions else {}
-    sources = find_images(items)
-    further = find_images([options.statistics]) if options.statistics else ()
+    bad: list[BadImage] = []
+    skip = bad.append if options.skip_bad else None
+    sources = find_images(items, skip)
+    further = find_images([options.statistics], skip) if options.statistics else ()
     with SiteWriter(out, force=options.force) as writer:
         model = _load(spec, options, directory)
         with untouched(model.module):
-            network = trace(model.module, deep=options.deep)
+            first, waiting = _peek(_batches(model, sources, further, options, skip))
+            if first is None:
+                raise none_usable(bad)
+            network = _network(model, first, options)
             selection = select(network.layers, options.nodes, options.exclude)
             subject = _subject(network, selection, model, options, len(sources), len(further))
             kinds = figure_kinds(figure_options, subject, options.figures)
             ledger = Ledger(network, selection)
-            waiting = _batches(model, sources, further, options)
             with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
                 for product in measure(network, selection, waiting, kinds, ledger, progress):
                     _keep(product, writer, ledger)
-        record = _record(model, ledger, kinds, captions, options)
+        if not ledger.images:
+            raise none_usable(bad)
+        record = _record(model, network, ledger, kinds, captions, options, bad)
         _check_complete(record, options)
         rendered = render(record)
         for name, text in {**rendered.files, FILE_NAME: to_json(record)}.items():
@@ -120,10 +130,13 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
     # Not `untouched`: between two activations, the random state is the consumer's.
     drawn = RandomState()
     with buffers_kept(model.module), evaluating(model.module):
+        first, waiting = _peek(_batches(model, sources, (), options, None))
+        if first is None:
+            return
         with drawn.inside():
-            network = trace(model.module, deep=options.deep)
+            network = _network(model, first, options)
         selection = select(network.layers, options.nodes, options.exclude)
-        events = stream(network, _batches(model, sources, (), options), selection.names)
+        events = chain.from_iterable(network.walk(batch, selection.names) for batch in waiting)
         while True:
             with drawn.inside():
                 event = next(events, None)
@@ -134,6 +147,18 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
             yield event
 
 
+def _peek(batches: Iterator[Batch]) -> tuple[Batch | None, Iterator[Batch]]:
+    """The first batch, from which the nodes may have to be learned, and all of them; None where each image is bad."""
+    first = next(batches, None)
+    return first, chain([first], batches) if first is not None else batches
+
+
+def _network(model: Model, batch: Batch, options: Options) -> Network:
+    check_call(model.module, batch.arguments, batch.kwargs)
+    settings = Settings(model.precision, attention=not options.figures or "attention" in options.figures)
+    return trace_model(model.module, batch, tracer=options.tracer, deep=options.deep, settings=settings)
+
+
 def _load(spec: Spec, options: Options, directory: Path | None) -> Model:
     return load_model(
         spec,
@@ -142,11 +167,18 @@ def _load(spec: Spec, options: Options, directory: Path | None) -> Model:
         mean=options.mean,
         std=options.std,
         directory=directory,
+        arguments=options.model_arg,
+        device=options.device,
+        dtype=options.dtype,
     )
 
 
 def _batches(
-    model: Model, sources: Sequence[ImageSource], further: Sequence[ImageSource], options: Options
+    model: Model,
+    sources: Sequence[ImageSource],
+    further: Sequence[ImageSource],
+    options: Options,
+    skip: Skip | None,
 ) -> Iterator[Batch]:
     """The images that are drawn, then those that only feed the statistics."""
     device, dtype = device_and_dtype(model.module)
@@ -157,8 +189,10 @@ def _batches(
             batch_size(options.batch_size, options.cka_examples, len(sources) + len(further)),
             device,
             dtype,
+            form=model.form,
             tensors_normalised=options.mean is not None,
             drawn=drawn,
+            skip=skip,
         )
 
 
@@ -172,19 +206,20 @@ def _check_early(options: Options) -> FigureOptions:
 def _subject(
     network: Network, selection: Selection, model: Model, options: Options, images: int, statistics: int
 ) -> Subject:
-    def module_of(layer: Layer) -> nn.Module | None:
-        return network.root.get_submodule(layer.target) if layer.op == "call_module" else None
-
     layers = tuple(layer for layer in network.layers if layer.name in selection.names)
-    return Subject(layers, network.outputs, module_of, options.categories or model.categories, images, statistics)
+    return Subject(
+        layers, network.outputs, network.module_of, options.categories or model.categories, images, statistics
+    )
 
 
 def _record(
     model: Model,
+    network: Network,
     ledger: Ledger,
     kinds: Sequence[FigureKind],
     captions: Mapping[str, str],
     options: Options,
+    bad: Sequence[BadImage],
 ) -> Record:
     entry = ModelEntry(
         spec=model.spec,
@@ -194,8 +229,8 @@ def _record(
         weights_sha256=model.weights_sha256,
         random_weights=model.random_weights,
         preprocess=model.preprocess.description,
-        tracer="fx",
-        tracer_reason="torch.fx traced the whole forward pass",
+        tracer=network.tracer,
+        tracer_reason=network.tracer_reason,
     )
     return Record(
         title=options.title or f"{model.spec.removeprefix('torchvision:')}, layer by layer",
@@ -206,9 +241,10 @@ def _record(
         kinds=kind_entries(kinds),
         problems=ledger.problems,
         captions=captions,
-        environment=_environment(),
+        environment=_environment(model),
         options=_recorded(options),
         generator=f"reportgen {reportgen.__version__}",
+        skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
     )
 
 
@@ -220,17 +256,29 @@ def _check_complete(record: Record, options: Options) -> None:
         )
 
 
-def _environment() -> dict[str, str]:
-    """The versions that the numbers may depend on; nothing that names a person or a machine."""
-    packages = ("torch", "torchvision", "numpy", "pillow", "matplotlib")
+def _environment(model: Model) -> dict[str, str]:
+    """The versions and the device that the numbers may depend on; nothing that names a person or a machine."""
+    packages = ["torch", "torchvision", "numpy", "pillow", "matplotlib", *_EXTRAS.get(model.source, ())]
     versions = {package: version(package) for package in packages}
-    return {"reportgen": reportgen.__version__, "python": platform.python_version(), **versions}
+    device = device_name(device_and_dtype(model.module)[0])
+    return {"reportgen": reportgen.__version__, "python": platform.python_version(), **versions, "device": device}
 
 
 def _recorded(options: Options) -> dict[str, Any]:
     """The options as the record holds them: JSON values, of paths only the last part."""
-    values = dataclasses.asdict(options)
+    values = dataclasses.asdict(dataclasses.replace(options, model_arg={}))
     for path in ("captions", "weights", "statistics"):
         values[path] = Path(values[path]).name if values[path] else None
+    values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
     kept = {name: value for name, value in values.items() if name not in ("force", "quiet")}
     return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk
+
+
+def _recorded_argument(value: Any) -> Any:
+    """A value as JSON can hold it; of what it can't, such as a class, the name or the type."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return getattr(value, "__qualname__", None) or (
+            str(value) if isinstance(value, float) else type(value).__name__
+        )

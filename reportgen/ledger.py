@@ -7,7 +7,9 @@ import torch
 
 from reportgen.entities import Activation, Failure, InputImage, Layer
 from reportgen.figures.base import Figure, FigureKind
-from reportgen.network.graph import Network, Selection
+from reportgen.network.base import Network
+from reportgen.network.selection import Selection
+from reportgen.site.axes import split_axes
 from reportgen.site.record import (
     DRAWN,
     FAILED,
@@ -29,6 +31,7 @@ class _Fate:
     shape: list[int] | None = None
     dtype: str | None = None
     layout: str = ""
+    reading: str = ""
     skipped: str = NOT_REACHED
     drawn: bool = False
     broken: str = ""
@@ -65,9 +68,10 @@ class Ledger:
     def add_activation(self, activation: Activation) -> None:
         """Enter what a node computed: shape, dtype, layout, and why it can't be drawn if so."""
         fate = self._fates[activation.layer.name]
-        fate.skipped, fate.layout = activation.reading.reason, activation.reading.layout
+        reading = activation.reading
+        fate.skipped, fate.layout, fate.reading = reading.reason, reading.layout, reading.description
         if isinstance(activation.value, torch.Tensor):
-            fate.shape = _shape_of_one(activation.value, len(activation.images))
+            fate.shape = _shape_of_one(activation.value, len(activation.images), reading.layout)
             fate.dtype = str(activation.value.dtype).removeprefix("torch.")
 
     def add_failure(self, failure: Failure) -> None:
@@ -126,7 +130,7 @@ class Ledger:
         """A line for each node and each figure that failed."""
         fates = [(layer.name, self._fates.get(layer.name)) for layer in self._network.layers]
         failed = [f"{name}: {fate.failed}" for name, fate in fates if fate and fate.failures]
-        return [*failed, *self._problems]
+        return [*failed, *self._network.differences, *self._problems]
 
     def layers(self) -> list[LayerEntry]:
         """Return an entry for every node of the graph, selected or not."""
@@ -152,6 +156,7 @@ class Ledger:
             detail=layer.detail,
             title=self._selection.titles.get(layer.name, ""),
             selected=fate is not None,
+            reading=known.reading,
         )
 
 
@@ -163,10 +168,17 @@ def _status(fate: _Fate) -> tuple[str, str]:
     return SKIPPED, fate.skipped or "none of the chosen kinds of figures draws it"
 
 
-def _shape_of_one(value: torch.Tensor, images: int) -> list[int]:
+def _shape_of_one(value: torch.Tensor, images: int, layout: str) -> list[int]:
     """The value's shape for one image, so that the record does not depend on the batch size."""
-    shape = list(value.shape)
-    return [1, *shape[1:]] if shape and shape[0] == images else shape
+    shape, axes = list(value.shape), split_axes(layout)
+    known = len(axes) == len(shape)
+    place = next((place for place, letters in enumerate(axes) if known and "N" in letters), 0)
+    if not shape:
+        return shape
+    merged = known and "N" in axes[place] and axes[place] != "N"
+    if shape[place] == images or (merged and shape[place] % images == 0):
+        shape[place] //= images
+    return shape
 
 
 def kind_entries(kinds: Iterable[FigureKind]) -> list[KindEntry]:

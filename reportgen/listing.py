@@ -5,28 +5,38 @@ from typing import Any
 
 import torch
 
-from reportgen.entities import Activation, Batch, Failure
+from reportgen.entities import Activation, Failure
+from reportgen.inputs.batches import blank
 from reportgen.inputs.models import load_model
-from reportgen.network.capture import walk
-from reportgen.network.graph import device_and_dtype, trace, untouched
+from reportgen.network.base import Settings
+from reportgen.network.isolation import device_and_dtype, untouched
+from reportgen.network.tracing import trace_model
 
 Row = Mapping[str, Any]
 
 
 def list_nodes(
-    spec: str, *, weights: str | None = None, size: tuple[int, int] | None = None, deep: bool = False
+    spec: str,
+    *,
+    weights: str | None = None,
+    size: tuple[int, int] | None = None,
+    deep: bool = False,
+    tracer: str = "auto",
+    arguments: Mapping[str, Any] | None = None,
+    device: str = "",
+    dtype: str = "",
 ) -> list[Row]:
     """Return a row a node: name, op, module_type, target, shape, dtype, layout, and why it would not be drawn.
 
     Shapes are those of one blank image of the model's own input size. Weights are not loaded unless asked for,
     since shapes do not depend on them. Raises InputError and UsageError as `build` does.
     """
-    model = load_model(spec, weights=weights or "none", size=size)
-    device, dtype = device_and_dtype(model.module)
-    blank = torch.zeros(1, model.preprocess.channels, *model.preprocess.size, device=device, dtype=dtype)
+    model = load_model(spec, weights=weights or "none", size=size, arguments=arguments, device=device, dtype=dtype)
+    batch = blank(model.preprocess, model.form, *device_and_dtype(model.module))
     with untouched(model.module):
-        network = trace(model.module, deep=deep)
-        return [_row(event) for event in walk(network, Batch((), blank))]
+        settings = Settings(precision=model.precision)
+        network = trace_model(model.module, batch, tracer=tracer, deep=deep, settings=settings)
+        return [_row(event) for event in network.walk(batch)]
 
 
 def _row(event: Activation | Failure) -> Row:

@@ -1,14 +1,15 @@
 """The measuring half of a build: every batch walked, every figure made, every failure entered."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 from reportgen.entities import Activation, Batch, Layer
 from reportgen.errors import ReportError
 from reportgen.figures.base import FigureKind, Product
 from reportgen.ledger import Ledger
-from reportgen.network.capture import walk
-from reportgen.network.graph import Network, Selection
+from reportgen.network.base import Network, Walk
+from reportgen.network.selection import Selection
 from reportgen.progress import Progress
 
 
@@ -30,25 +31,30 @@ def measure(
             ledger.add_images(batch.images)
         for kind in kinds:
             yield from _guarded(kind, None, partial(kind.begin_batch, batch), ledger)
-        events = walk(network, batch, selection.names)
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as ended:
-                output = ended.value
-                break
-            progress.step(event.layer.name, len(batch.images))
-            if isinstance(event, Activation):
-                ledger.add_activation(event)
-                yield from _products_of_node(event, batch, kinds, ledger)
-            else:
-                ledger.add_failure(event)
+        output = yield from _products_of_walk(network.walk(batch, selection.names), batch, kinds, ledger, progress)
         for kind in kinds:
             if output is not None:
                 yield from _guarded(kind, None, partial(kind.returned, batch, output), ledger)
             yield from _guarded(kind, None, kind.end_batch, ledger)
     for kind in kinds:
         yield from _guarded(kind, None, kind.compute, ledger)
+
+
+def _products_of_walk(
+    events: Walk, batch: Batch, kinds: Sequence[FigureKind], ledger: Ledger, progress: Progress
+) -> Generator[Product, None, Any]:
+    """The figures of each node; returns what the model returned."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as ended:
+            return ended.value
+        progress.step(event.layer.name, len(batch.images))
+        if isinstance(event, Activation):
+            ledger.add_activation(event)
+            yield from _products_of_node(event, batch, kinds, ledger)
+        else:
+            ledger.add_failure(event)
 
 
 def _products_of_node(

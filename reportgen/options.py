@@ -6,14 +6,19 @@ Nothing here imports torch, so that a typing error is answered at once.
 import dataclasses
 import glob
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
 from reportgen.errors import UsageError
 from reportgen.names import did_you_mean
+
+_DTYPES = ("float16", "bfloat16", "float32", "float64")
+_DEVICE = re.compile(r"cpu|mps|cuda(:\d{1,3})?")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Options:
     nodes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Patterns of nodes to draw, each with a title or ''; empty: every node."""
     exclude: tuple[str, ...] = ()
+    tracer: str = "auto"
+    """How the network is walked: through torch.fx, run as it is (eager), or whichever can."""
     deep: bool = False
     """Open torchvision's composite blocks."""
     figures: tuple[str, ...] = ()
@@ -39,6 +46,12 @@ class Options:
     std: tuple[float, ...] | None = None
     categories: tuple[str, ...] = ()
     """The names of the classes, in the order of the model's outputs; a list, or a file with a name a line."""
+    model_arg: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Arguments for what builds the model, by name."""
+    device: str = ""
+    """Where the model runs: cpu, cuda, cuda:1, mps; '': where it is."""
+    dtype: str = ""
+    """The floating-point type that the model is converted to, or autocast:TYPE; '': its own."""
     batch_size: int = 0
     """Images a forward pass; 0: as suits the report."""
     statistics: Path | None = None
@@ -54,8 +67,12 @@ class Options:
     """Columns (layers) and rows (channels) of the overview."""
     max_filters: int = 64
     """Kernels in a picture of filters; 0: all."""
+    attention_query: str = "auto"
+    """Whose attention is drawn: `class`, `mean` or `ROW,COLUMN`; auto: the class token, without one the mean."""
     arrays: bool = False
     """Also write the maps themselves, as data/**/*.npz."""
+    skip_bad: bool = False
+    """Leave out images that can't be decoded or preprocessed, and say so, instead of ending."""
     strict: bool = False
     force: bool = False
     quiet: bool = False
@@ -199,10 +216,46 @@ def _sets(value: object) -> dict[str, tuple[str, ...]]:
 def _one_of(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if value not in words:
-            raise ValueError(f"must be {' or '.join(words)}")
+            raise ValueError(f"must be {' or '.join(word for word in words if word)}")
         return str(value)
 
     return read
+
+
+def _arguments(value: object) -> dict[str, Any]:
+    """Read a table, or a list of `key=value` with TOML values; what is no TOML value is a text."""
+    if isinstance(value, Mapping):
+        pairs = [(str(key), part) for key, part in value.items()]
+    else:
+        pairs = [
+            (key.strip(), _literal(part)) for key, _, part in (text.partition("=") for text in _assignments(value))
+        ]
+    wrong = next((key for key, _ in pairs if not key.isidentifier()), None)
+    if wrong is not None:
+        raise ValueError(f"{wrong!r} is no name of an argument")
+    return dict(pairs)
+
+
+def _assignments(value: object) -> tuple[str, ...]:
+    texts = _texts(value)
+    if not all("=" in text for text in texts):
+        raise ValueError("must be KEY=VALUE, such as depth=4")
+    return texts
+
+
+def _literal(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    plain = table.keys() == {"value"} and not isinstance(table["value"], date | time)
+    return table["value"] if plain else text
+
+
+def _device(value: object) -> str:
+    if not isinstance(value, str) or not _DEVICE.fullmatch(value):
+        raise ValueError("must be cpu, cuda, cuda:0 (or another number), or mps")
+    return value
 
 
 def _columns_by_rows(value: object) -> tuple[int, int]:
@@ -210,6 +263,17 @@ def _columns_by_rows(value: object) -> tuple[int, int]:
     if not isinstance(parts, Sequence) or len(parts) != 2 or min(_int(part) for part in parts) < 1:
         raise ValueError("must be COLUMNSxROWS, such as 15x3")
     return int(parts[0]), int(parts[1])
+
+
+def _query(value: object) -> str:
+    """A position may be a list of two numbers, too."""
+    if value in ("auto", "class", "mean"):
+        return str(value)
+    parts = value.split(",") if isinstance(value, str) else value
+    texts = [str(part).strip() for part in parts] if isinstance(parts, Sequence) else []
+    if len(texts) != 2 or not all(text.isascii() and text.isdecimal() for text in texts):
+        raise ValueError("must be auto, class, mean or ROW,COLUMN, counted from 0, such as 7,7")
+    return ",".join(str(int(text)) for text in texts)
 
 
 def _flag(value: object) -> bool:
@@ -259,6 +323,7 @@ def _optional(read: Callable[[object], Any]) -> Callable[[object], Any]:
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "nodes": _nodes,
     "exclude": _texts,
+    "tracer": _one_of("auto", "fx", "eager"),
     "deep": _flag,
     "figures": _kinds,
     "captions": _optional(_path),
@@ -271,6 +336,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "mean": _numbers,
     "std": _numbers,
     "categories": lambda value: Path(value) if isinstance(value, str | os.PathLike) else _texts(value),
+    "model_arg": _arguments,
+    "device": lambda value: value and _device(value),
+    "dtype": _one_of("", *_DTYPES, *(f"autocast:{name}" for name in _DTYPES[:2])),
     "batch_size": _whole(0),
     "statistics": _optional(_path),
     "hypercolumns": _sets,
@@ -280,7 +348,9 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "channel_similarity": _one_of("cka", "correlation"),
     "overview": _columns_by_rows,
     "max_filters": _whole(0),
+    "attention_query": _query,
     "arrays": _flag,
+    "skip_bad": _flag,
     "strict": _flag,
     "force": _flag,
     "quiet": _flag,

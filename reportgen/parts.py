@@ -49,5 +49,5 @@ def _members(value: object) -> Iterable[tuple[str, object]]:
 
 def _places(value: tuple[object, ...] | list[object]) -> Iterable[str]:
     """The names of a sequence's places: those of a named tuple or of torch's return types, else the indices."""
-    names = getattr(value, "_fields", None) or getattr(value, "__match_args__", ())
+    names: tuple[str, ...] = getattr(value, "_fields", ()) or getattr(value, "__match_args__", ())
     return names if len(names) == len(value) else map(str, range(len(value)))

@@ -30,6 +30,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "channel_similarity": ('"correlation"', "correlation"),
     "overview": ("[12, 4]", (12, 4)),
     "max_filters": ("16", 16),
+    "attention_query": ("[3, 4]", "3,4"),
     "arrays": ("true", True),
     "strict": ("true", True),
     "force": ("true", True),

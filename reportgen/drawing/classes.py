@@ -1,9 +1,9 @@
-"""Colours of classes: one for each class number, the same in every picture, told apart by any kind of colour vision.
+"""Colours of classes: one for each class number, the same in every picture, for any kind of colour vision.
 
-The first are a gray and Okabe and Ito's colours (jfly.uni-koeln.de/color, 2008). Each further one is the colour of a
-grid that lies farthest from all before it (Glasbey et al., "Colour displays for categorical images", 2007), for the
-normal, the protanopic and the deuteranopic eye (Machado et al. 2009), in OKLab (Ottosson 2020). About twenty are told
-apart at sight; of more than a hundred, some are alike, so that pictures come with a legend.
+The first are a gray and Okabe and Ito's colours (jfly.uni-koeln.de/color, 2008). Each further one is the colour of
+a grid that lies farthest from all before it (Glasbey et al., "Colour displays for categorical images", 2007), for
+the normal, the protanopic and the deuteranopic eye (Machado et al. 2009), in OKLab (Ottosson 2020). About twenty
+are told apart at sight; of more than a hundred, some are alike, so that pictures come with a legend.
 """
 
 from functools import cache
@@ -20,6 +20,8 @@ _FIRST = ("#4f575a", *(colour for colour in COLOURS if colour != "#000000"))
 """Class 0 is the background more often than not, and gray."""
 _STEPS = 16
 _DARKEST, _BRIGHTEST = 0.42, 0.93
+_KEPT_FREE = 0.12
+"""How far around the colours of values that are not finite there is no colour of a class, in OKLab."""
 
 _VISIONS = np.array(
     [
@@ -47,7 +49,7 @@ _TO_LAB = np.array(
 
 @cache
 def class_palette() -> Palette:
-    """Return the palette of class maps: index k is the colour of class k, the gap and non-finite values as in maps."""
+    """Return the palette of class maps: index k is the colour of class k, from 252 on as in other maps."""
     maps = palette("viridis")
     colours = _class_colours().tobytes()
     return Palette("classes", colours + maps.colours[len(colours) :], maps.opacities)
@@ -73,11 +75,12 @@ def _class_colours() -> NDArray[np.uint8]:
     """The colours (252, 3)."""
     steps = np.linspace(0, 255, _STEPS).round()
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    lightness = _seen(grid)[0, :, 0]
-    grid = grid[(lightness >= _DARKEST) & (lightness <= _BRIGHTEST)]
-    chosen = np.array([[int(colour[start : start + 2], 16) for start in (1, 3, 5)] for colour in _FIRST], float)
     # Away from what pictures bear besides: the three colours of values that are not finite.
     reserved = np.frombuffer(palette("viridis").colours, np.uint8)[-9:].reshape(3, 3).astype(float)
+    normal = _seen(grid)[0]
+    reach = np.sqrt(((normal[:, None] - _seen(reserved)[0]) ** 2).sum(-1)).min(axis=1)
+    grid = grid[(normal[:, 0] >= _DARKEST) & (normal[:, 0] <= _BRIGHTEST) & (reach >= _KEPT_FREE)]
+    chosen = np.array([[int(colour[start : start + 2], 16) for start in (1, 3, 5)] for colour in _FIRST], float)
     seen = _seen(grid)
     nearest = _distance(seen, np.concatenate([reserved, chosen])).min(axis=0)
     while len(chosen) < MAP_COLOURS:

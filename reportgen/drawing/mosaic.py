@@ -44,31 +44,44 @@ def plan(count: int, tile_height: int, tile_width: int) -> Mosaic:
     return min(planned, key=lambda mosaic: round(abs(math.log(mosaic.width / mosaic.height)), 9))
 
 
-def assemble(tiles: NDArray[np.uint8], mosaic: Mosaic, gap_index: int) -> NDArray[np.uint8]:
-    """Copy `tiles` (C, H, W) into scan lines (height, 1 + width) for `png.encode`.
+def assemble(tiles: NDArray[np.uint8], mosaic: Mosaic, gap: int | tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Copy `tiles` into scan lines for `png`: indices (C, H, W) into (height, 1 + width), RGB (C, H, W, 3) into
+    (height, 1 + 3 x width).
 
     Byte 0 of each line is PNG's filter type (0: none), so that the encoder takes the buffer as it is. Gaps and
-    empty places hold `gap_index`.
+    empty places hold `gap`, an index or a colour.
     """
-    lines = np.full((mosaic.height, 1 + mosaic.width), gap_index, np.uint8)
-    lines[:, 0] = 0
+    pixel = np.atleast_1d(np.array(gap, np.uint8))
+    lines = np.zeros((mosaic.height, 1 + mosaic.width * pixel.size), np.uint8)
+    lines[:, 1:] = np.tile(pixel, mosaic.width)
+    flat = tiles.reshape(*tiles.shape[:2], -1)
     full_rows, rest = divmod(tiles.shape[0], mosaic.columns)
     split = full_rows * mosaic.columns
     if full_rows:
-        _fill(lines, 0, tiles[:split], full_rows, mosaic.columns, mosaic)
+        _fill(lines, 0, flat[:split], full_rows, mosaic.columns, mosaic, pixel.size)
     if rest:
-        _fill(lines, full_rows * (mosaic.tile_height + mosaic.gap), tiles[split:], 1, rest, mosaic)
+        top = full_rows * (mosaic.tile_height + mosaic.gap)
+        _fill(lines, top, flat[split:], 1, rest, mosaic, pixel.size)
     return lines
 
 
 def _fill(
-    lines: NDArray[np.uint8], top: int, tiles: NDArray[np.uint8], rows: int, columns: int, mosaic: Mosaic
+    lines: NDArray[np.uint8],
+    top: int,
+    tiles: NDArray[np.uint8],
+    rows: int,
+    columns: int,
+    mosaic: Mosaic,
+    depth: int,
 ) -> None:
-    """Copy rows x columns tiles into `lines` from line `top` on, in one pass, through a 4-D view of them."""
+    """Copy rows x columns tiles into `lines` from line `top` on, in one pass, through a 4-D view of them.
+
+    `depth` is the number of bytes in a pixel; the tiles are (C, H, W x depth).
+    """
     height, width, gap, line = mosaic.tile_height, mosaic.tile_width, mosaic.gap, lines.shape[1]
     places = as_strided(
         lines[top:, 1:],
-        shape=(rows, height, columns, width),
-        strides=((height + gap) * line, line, width + gap, 1),
+        shape=(rows, height, columns, width * depth),
+        strides=((height + gap) * line, line, (width + gap) * depth, 1),
     )
-    places[...] = tiles.reshape(rows, columns, height, width).transpose(0, 2, 1, 3)
+    places[...] = tiles.reshape(rows, columns, height, width * depth).transpose(0, 2, 1, 3)

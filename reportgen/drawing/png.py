@@ -16,15 +16,26 @@ from PIL import Image
 from reportgen.drawing.palette import Palette
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_INDEXED = 3
+_INDEXED, _TRUE_COLOUR = 3, 2
+_UP = 2
+"""The filter that stores each byte as its difference from the byte above, which suits photographs."""
 
 
 def encode_indexed(lines: NDArray[np.uint8], palette: Palette) -> bytes:
     """Encode scan lines (height, 1 + width) of palette indices, each led by its filter byte 0."""
-    height, width = lines.shape[0], lines.shape[1] - 1
-    header = struct.pack(">IIBBBBB", width, height, 8, _INDEXED, 0, 0, 0)
-    data = isal_zlib.compress(np.ascontiguousarray(lines), 1)
-    return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _palette_chunks(palette), _chunk(b"IDAT", data), _end()))
+    return _file(lines.shape[1] - 1, _INDEXED, _palette_chunks(palette), lines)
+
+
+def encode_colours(lines: NDArray[np.uint8], transparent: tuple[int, int, int]) -> bytes:
+    """Encode scan lines (height, 1 + 3 x width) of RGB, each led by its filter byte 0.
+
+    Pixels of the colour `transparent` are.
+    """
+    filtered = lines.copy()
+    filtered[1:] -= lines[:-1]
+    filtered[:, 0] = _UP
+    opacity = _chunk(b"tRNS", struct.pack(">HHH", *transparent))
+    return _file((lines.shape[1] - 1) // 3, _TRUE_COLOUR, opacity, filtered)
 
 
 def encode_picture(picture: Image.Image) -> bytes:
@@ -40,8 +51,10 @@ def _palette_chunks(palette: Palette) -> bytes:
     return _chunk(b"PLTE", palette.colours) + _chunk(b"tRNS", palette.opacities)
 
 
-def _end() -> bytes:
-    return _chunk(b"IEND", b"")
+def _file(width: int, colours: int, chunks: bytes, lines: NDArray[np.uint8]) -> bytes:
+    header = struct.pack(">IIBBBBB", width, lines.shape[0], 8, colours, 0, 0, 0)
+    data = isal_zlib.compress(np.ascontiguousarray(lines), 1)
+    return b"".join((_SIGNATURE, _chunk(b"IHDR", header), chunks, _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -57,6 +57,7 @@ class FigureOptions:
     channel_similarity: str = "cka"
     overview: tuple[int, int] = (15, 3)
     max_filters: int = 64
+    attention_query: str = "auto"
     arrays: bool = False
 
     @property
@@ -90,8 +91,8 @@ class FigureKind(Protocol):
     """A kind of figure. A report makes a fresh instance of each and calls it in this order:
 
     for each batch `begin_batch`, for each node that it wants (in execution order) `observe` and, when the batch is
-    drawn, `update`, then `returned` and `end_batch`; after the last batch `compute`. What it keeps between calls are reductions
-    that can be summed, never a value or a view of one. A kind is made as `Kind(options, subject)`.
+    drawn, `update`, then `returned` and `end_batch`; after the last batch `compute`. What it keeps between calls
+    are reductions that can be summed, never a value or a view of one. A kind is made as `Kind(options, subject)`.
     """
 
     name: str

@@ -5,7 +5,7 @@ correlation takes every position as one example and does not.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +119,7 @@ class ChannelCKA(BaseKind):
         yield self._figure(layer, None, found, _correlation_words(layer, correlation, len(found.constant)))
 
     def _figure(self, layer: Layer, image: InputImage | None, found: ChannelSimilarity, words: "_Words") -> Figure:
-        channels = len(found.constant)
+        channels, masks = len(found.constant), found.masks()
         block = -(-channels // MOST_PIXELS)
         drawn = found.block_means(block) if block > 1 else found.with_nan()
         ranges = finite_ranges(drawn[None])
@@ -135,7 +135,7 @@ class ChannelCKA(BaseKind):
             width=drawn.shape[1],
             height=drawn.shape[0],
             alt=f"Matrix of the similarity between the {channels:,} channels of {layer.name}{subject}",
-            caption=" ".join((words.opening, _drawing_sentence(channels, block, low, cmap), *_missing(found))),
+            caption=" ".join((words.opening, _drawing_sentence(channels, block, low, cmap), *_missing(masks))),
             data={
                 "measure": words.measure,
                 "channels_total": channels,
@@ -143,9 +143,7 @@ class ChannelCKA(BaseKind):
                 "low": _number(low),
                 "high": 1.0,
                 "cmap": cmap,
-                "constant": _numbers(found.constant),
-                "infinite": _numbers(found.infinite),
-                "degenerate": _numbers(found.degenerate),
+                **{cause: np.flatnonzero(mask).tolist() for cause, mask in masks.items()},
                 "pairs": [[first, second, _number(value)] for first, second, value in found.most_alike()],
                 **words.facts,
             },
@@ -192,24 +190,19 @@ def _drawing_sentence(channels: int, block: int, low: float, cmap: str) -> str:
     return f"A pixel is the mean over {block} × {block} channels{rest}; {ends}."
 
 
-def _missing(found: ChannelSimilarity) -> Iterable[str]:
-    causes = (
-        (found.constant, "the same for every example"),
-        (found.infinite, "with values that are not finite or too large"),
-        (found.degenerate, "with examples that are all equally far apart"),
-    )
-    parts = [f"{count(int(mask.sum()), 'channel')} {cause}" for mask, cause in causes if bool(mask.any())]
+def _missing(masks: Mapping[str, NDArray[np.bool_]]) -> Iterable[str]:
+    causes = {
+        "constant": "the same for every example",
+        "infinite": "with values that are not finite or too large",
+        "degenerate": "with examples that are all equally far apart",
+    }
+    parts = [f"{count(int(mask.sum()), 'channel')} {causes[name]}" for name, mask in masks.items() if mask.any()]
     if parts:
         yield f"Undefined (gray): {', '.join(parts)}."
 
 
 def _file(layer: Layer) -> str:
     return f"channel_cka/{layer.slug}.npz"
-
-
-def _numbers(mask: torch.Tensor) -> Sequence[int]:
-    found: list[int] = torch.nonzero(mask).flatten().tolist()
-    return found
 
 
 def _number(value: float) -> float:

@@ -1,6 +1,7 @@
 """Every channel of a layer, in channel order, in one mosaic."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,14 @@ from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Subject
-from reportgen.figures.wording import count, count_shown, describe_layer, describe_range, json_number
+from reportgen.figures.wording import (
+    conversion_sentence,
+    count,
+    count_shown,
+    describe_layer,
+    describe_range,
+    json_number,
+)
 from reportgen.numerics.scaling import GAP, Ranges, Scale, apply_scale, finite_ranges, quantise
 
 
@@ -28,8 +36,10 @@ class ChannelGrid(BaseKind):
     def update(self, activation: Activation) -> Iterable[Figure]:
         if activation.reading.maps is None:
             return
+        conversion = conversion_sentence(activation.value)
         for image, maps in zip(activation.images, activation.reading.maps, strict=True):
-            yield self._figure(activation.layer, image, maps)
+            figure = self._figure(activation.layer, image, maps)
+            yield replace(figure, caption=f"{figure.caption} {conversion}") if conversion else figure
 
     def _figure(self, layer: Layer, image: InputImage, maps: torch.Tensor) -> Figure:
         total = maps.shape[0]

@@ -1,6 +1,7 @@
 """The sum of a layer's channels: one map that shows where the layer responds."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
@@ -9,8 +10,16 @@ from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.wording import count, describe_layer, describe_number, describe_range, json_number
-from reportgen.numerics.npz import npz_bytes
+from reportgen.figures.wording import (
+    conversion_sentence,
+    count,
+    describe_layer,
+    describe_number,
+    describe_range,
+    json_number,
+)
+from reportgen.numerics.npz import as_float32, npz_bytes
+from reportgen.numerics.real import as_real
 from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, quantise
 
 
@@ -30,24 +39,25 @@ class ChannelSum(BaseKind):
     def update(self, activation: Activation) -> Iterable[Product]:
         if activation.reading.maps is None:
             return
-        layer = activation.layer
+        layer, conversion = activation.layer, conversion_sentence(activation.value)
         for image, maps in zip(activation.images, activation.reading.maps, strict=True):
             total = channel_sum(maps)
             array = f"maps/{image.id}/{layer.slug}.npz"
             if self.options.arrays:
-                yield DataFile(array, npz_bytes(sum=total[0].to("cpu", torch.float32).numpy()))
+                yield DataFile(array, npz_bytes(sum=as_float32(total[0].cpu().numpy())))
             downloads = (array,) if self.options.arrays else ()
-            yield self._figure(layer, image, maps, total, downloads)
+            figure = self._figure(layer, image, maps.shape[0], total, downloads)
+            yield replace(figure, caption=f"{figure.caption} {conversion}") if conversion else figure
 
     def _figure(
-        self, layer: Layer, image: InputImage, maps: torch.Tensor, total: torch.Tensor, downloads: tuple[str, ...]
+        self, layer: Layer, image: InputImage, summed: int, total: torch.Tensor, downloads: tuple[str, ...]
     ) -> Figure:
         ranges = finite_ranges(total)
         low, high = apply_scale(self._scale, ranges)
         tiles = quantise(total, ranges, low, high).cpu().numpy()
         mosaic = plan(1, total.shape[1], total.shape[2])
         ends = (float(ranges.low[0]), float(ranges.high[0]))
-        channels = count(maps.shape[0], "channel")
+        channels = count(summed, "channel")
         return Figure(
             kind=self.name,
             layer=layer.name,
@@ -58,7 +68,7 @@ class ChannelSum(BaseKind):
             alt=f"Sum over the {channels} of {layer.name} for {image.name}, from {describe_range(*ends)}",
             caption=_caption(layer, image, channels, ends, ranges.finite, self._palette.name),
             data={
-                "channels_total": maps.shape[0],
+                "channels_total": summed,
                 "scale": str(self._scale),
                 "cmap": self._palette.name,
                 "low": json_number(float(low[0])),
@@ -71,8 +81,8 @@ class ChannelSum(BaseKind):
 
 
 def channel_sum(maps: torch.Tensor) -> torch.Tensor:
-    """Return the sum over the channels of (C, H, W), accumulated in float64, as (1, H, W)."""
-    return maps.sum(dim=0, keepdim=True, dtype=torch.float64)
+    """Return the sum over the channels of (C, H, W), any dtype, accumulated in float64, as (1, H, W)."""
+    return as_real(maps).sum(dim=0, keepdim=True, dtype=torch.float64)
 
 
 def _caption(

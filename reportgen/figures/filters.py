@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from reportgen.entities import Activation, Batch, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Product, Subject
 from reportgen.figures.before_after import CMAP, BeforeAfter, find_chains
 from reportgen.figures.wording import (
+    conversion_sentence,
     count,
     count_shown,
     describe_layer,
@@ -26,6 +27,7 @@ from reportgen.figures.wording import (
     json_number,
 )
 from reportgen.numerics.kernels import Summary, coloured, planes, summarise
+from reportgen.numerics.real import as_real
 from reportgen.numerics.scaling import GAP, apply_scale, finite_ranges, parse_scale, quantise
 
 MOST_IN_MATRIX = 512
@@ -37,16 +39,40 @@ MOST_IN_A_ROW = 16
 """Layers of at most 64 slices of at most 7 x 7 are small: the first 9 slices are also shown with their values. So
 are all of at most 64 kernels of 1 x 1, in a matrix of at most 16 rows and columns."""
 
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_CONVOLUTIONS = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
+)  # fmt: skip
+
+
+class Convolution(Protocol):
+    """What torch's convolutions have in common with their quantised counterparts, whose `weight` is a method."""
+
+    in_channels: int
+    kernel_size: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    transposed: bool
+    weight: Any
 
 
 def convolution_of(module: nn.Module | None) -> Convolution | None:
     """Return a convolution, also where it comes first in a block that runs as one node; else None."""
     if isinstance(module, nn.Sequential) and len(module):
         module = module[0]
-    return module if isinstance(module, _CONVOLUTIONS) else None
+    found = isinstance(module, _CONVOLUTIONS) or _is_quantised(module)
+    return cast(Convolution, module) if found else None
+
+
+def _is_quantised(module: nn.Module | None) -> bool:
+    """Whether a module is a quantised convolution, fused with an activation or not."""
+    parts = ("kernel_size", "dilation", "groups", "transposed", "in_channels")
+    return callable(getattr(module, "weight", None)) and all(hasattr(module, part) for part in parts)
+
+
+def weight_of(module: Convolution) -> torch.Tensor:
+    """Return the weight as the module keeps it, of any dtype."""
+    weight: torch.Tensor = module.weight() if callable(module.weight) else module.weight
+    return weight.detach()
 
 
 @dataclass(frozen=True)
@@ -58,6 +84,8 @@ class _Kernels:
     weights: torch.Tensor
     sees_image: bool
     summary: Summary
+    conversion: str
+    """What drawing made of weights that are complex or quantised, in a sentence; else empty."""
 
     @property
     def pointwise(self) -> bool:
@@ -118,11 +146,12 @@ class Filters(BaseKind):
 
     def _of_layer(self, layer: Layer) -> Iterator[Figure]:
         module = self._convolutions[layer.name]
-        weight = module.weight.detach()
-        if weight.is_complex() or not weight.numel():
+        weight = weight_of(module)
+        if not weight.numel():
             return
-        weights = planes(weight, transposed=isinstance(module, _TRANSPOSED), groups=module.groups)
-        kernels = _Kernels(layer, module, weights, layer.name not in self._deeper, summarise(weights))
+        weights = planes(as_real(weight), transposed=module.transposed, groups=module.groups)
+        conversion = conversion_sentence(weight).replace("values", "weights")
+        kernels = _Kernels(layer, module, weights, layer.name not in self._deeper, summarise(weights), conversion)
         yield self._picture(kernels)
         if _is_small(kernels):
             yield _annotated(kernels)
@@ -132,7 +161,7 @@ class Filters(BaseKind):
             return _matrix(kernels, self.options.max_filters)
         flat = kernels.weights.shape[2] == 1 and kernels.weights.shape[3] > 1
         if kernels.sees_image and kernels.module.groups == 1:
-            if kernels.module.in_channels == 3 and not isinstance(kernels.module, nn.Conv1d):
+            if kernels.module.in_channels == 3 and len(kernels.module.kernel_size) > 1:
                 return _colours(kernels)
             if kernels.module.in_channels == 1 and flat:
                 return _grays(kernels)
@@ -253,7 +282,7 @@ def _figure(
         width=mosaic.width,
         height=mosaic.height,
         alt=f"{what[0].upper()}{what[1:]} of {layer.name}",
-        caption=" ".join((*sentences, *_geometry(kernels.module), _statistics(summary))),
+        caption=" ".join((*sentences, *_facts(kernels), _statistics(summary))),
         data={
             "view": "kernels",
             **facts,
@@ -322,9 +351,12 @@ def _each(kernels: _Kernels, shown: int, total: int, noun: str, mosaic: Mosaic) 
     )
 
 
-def _geometry(module: Convolution) -> Iterator[str]:
+def _facts(kernels: _Kernels) -> Iterator[str]:
     """What the picture of a kernel does not show."""
-    if isinstance(module, _TRANSPOSED):
+    module = kernels.module
+    if kernels.conversion:
+        yield kernels.conversion
+    if module.transposed:
         yield "The convolution is transposed: a kernel is the pattern that one input value adds to the output."
     if max(module.dilation) > 1:
         apart = " × ".join(map(str, module.dilation)) if len(set(module.dilation)) > 1 else str(module.dilation[0])

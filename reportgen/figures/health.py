@@ -21,6 +21,7 @@ from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Pr
 from reportgen.figures.findings import WEIGHTS, Finding, Measured, operation_of, rank_findings, sentences_of
 from reportgen.figures.statistics_files import channels_csv, layers_csv
 from reportgen.figures.wording import count, describe_layer, describe_number, describe_range, json_number
+from reportgen.numerics.real import as_real
 from reportgen.numerics.statistics import DUPLICATE, Bounds, ChannelStatistics, Reference, references, summarise
 
 LISTED = 100
@@ -211,12 +212,12 @@ def _maps_of(activation: Activation) -> tuple[torch.Tensor | None, str]:
         return reading.maps.detach(), ""
     if not isinstance(value, torch.Tensor):
         return None, reading.reason or "its value is not a tensor"
-    if value.is_complex() or not value.numel() or value.shape[0] != len(activation.images):
-        return None, reading.reason or "its values are no real numbers, or not one set an image"
+    if not value.numel() or value.shape[:1] != (len(activation.images),):
+        return None, reading.reason or "it is not one set of values an image"
     if reading.layout == "NC":
-        return value.detach()[:, :, None, None], ""
+        return as_real(value.detach())[:, :, None, None], ""
     if sorted(reading.layout) == sorted("NCL"):
-        return value.detach().permute([reading.layout.index(letter) for letter in "NCL"])[..., None], ""
+        return as_real(value.detach()).permute([reading.layout.index(letter) for letter in "NCL"])[..., None], ""
     return None, reading.reason or "no operation says which of its axes are channels"
 
 

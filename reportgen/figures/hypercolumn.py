@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from reportgen.drawing.mosaic import assemble, plan
 from reportgen.drawing.overlay import overlay
@@ -20,7 +18,7 @@ from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Pr
 from reportgen.figures.wording import count, describe_number, describe_range, json_number
 from reportgen.names import did_you_mean, slugify
 from reportgen.numerics.hypercolumn import average, channel_mean, standardise
-from reportgen.numerics.npz import npz_bytes
+from reportgen.numerics.npz import as_float32, npz_bytes
 from reportgen.numerics.scaling import GAP, Ranges, Scale, apply_scale, finite_ranges, quantise
 
 SHOWN_SIDE = 320
@@ -146,7 +144,7 @@ class Hypercolumn(BaseKind):
         downloads: tuple[str, ...] = ()
         if self.options.arrays:
             downloads = (f"hypercolumns/{image.id}/{slugify(one.name)}.npz",)
-            yield DataFile(downloads[0], npz_bytes(average=_as_float32(found.values)))
+            yield DataFile(downloads[0], npz_bytes(average=as_float32(found.values.numpy())))
         yield self._figure(
             image,
             encode_indexed(assemble(indices, plan(1, *indices.shape[1:]), GAP), self._palette),
@@ -343,10 +341,3 @@ def _say_values(ends: tuple[float, float], finite: bool, cmap: str) -> str:
     else:
         said = f"Values {describe_range(*ends)} ({cmap})."
     return said if finite else f"{said} NaN is magenta, +Inf orange, −Inf cyan."
-
-
-def _as_float32(values: torch.Tensor) -> NDArray[np.float32] | NDArray[np.float64]:
-    """The map as float32, or as it is where a finite value is too large for that."""
-    exact: NDArray[np.float64] = values.numpy()
-    finite = np.abs(exact[np.isfinite(exact)])
-    return exact.astype(np.float32) if finite.max(initial=0) <= np.finfo(np.float32).max else exact

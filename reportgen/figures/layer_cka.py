@@ -18,6 +18,7 @@ from reportgen.entities import Activation, Batch
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.tables import csv_bytes
 from reportgen.figures.wording import count
+from reportgen.numerics.real import as_floating, as_real
 from reportgen.numerics.similarity import MIN_EXAMPLES, alignment, centred, gram
 
 IMAGES_NEEDED = 32
@@ -82,7 +83,7 @@ class LayerCKA(BaseKind):
         null = (PERMUTATIONS, len(self._sample), len(self._sample))
         self._sums = _Sums(np.zeros((len(self._names),) * 2), np.zeros(null))
         self._grams: dict[str, torch.Tensor] = {}
-        self._generator = torch.Generator().manual_seed(_SEED)
+        self._generator = torch.Generator("cpu").manual_seed(_SEED)
 
     def begin_batch(self, batch: Batch) -> Iterable[Product]:
         self._grams = {}
@@ -104,20 +105,17 @@ class LayerCKA(BaseKind):
     def _features(self, activation: Activation) -> tuple[list[torch.Tensor], str]:
         """The features (n, p) of each batch of examples in the activation, or none and the cause."""
         value, maps = activation.value, activation.reading.maps
-        if (
-            not isinstance(value, torch.Tensor)
-            or not value.is_floating_point()
-            or activation.layer.op == "get_attr"
-        ):
-            return [], activation.reading.reason or "its values are not real numbers"
-        if not bool(torch.isfinite(value).all()):
+        if not isinstance(value, torch.Tensor) or activation.layer.op == "get_attr":
+            return [], activation.reading.reason or "its value is not a tensor"
+        real = as_real(value) if maps is None or self._images else as_real(maps)
+        if not bool(torch.isfinite(real).all()):
             return [], "it has values that are not finite"
         if self._images:
             per_image = value.dim() >= 2 and value.shape[0] == len(activation.images)
-            return ([value.flatten(1)], "") if per_image else ([], "its first axis is not the images")
+            return ([real.flatten(1)], "") if per_image else ([], "its first axis is not the images")
         if maps is None or maps.shape[2] * maps.shape[3] < 2:
             return [], "it has no positions to compare, and the examples are positions"
-        return [positions(one) for one in maps], ""
+        return [positions(one) for one in real], ""
 
     def end_batch(self) -> Iterable[Product]:
         present = [number for number, name in enumerate(self._names) if name in self._grams]
@@ -143,7 +141,7 @@ class LayerCKA(BaseKind):
         rows = [place for place, layer in enumerate(self._sample) if layer in where]
         chosen = kernels[[where[self._sample[row]] for row in rows]]
         for permutation in range(PERMUTATIONS):
-            order = torch.randperm(examples, generator=self._generator)
+            order = torch.randperm(examples, generator=self._generator, device="cpu")
             shuffled = chosen[:, order][:, :, order].flatten(1)
             self._sums.shuffled[permutation][np.ix_(rows, rows)] += (shuffled @ chosen.flatten(1).T).numpy()
 
@@ -269,7 +267,8 @@ def positions(maps: torch.Tensor) -> torch.Tensor:
 
     Finer maps are averaged over the grid's cells, coarser ones interpolated bilinearly between positions' centres.
     """
-    values = maps if maps.dtype == torch.float64 else maps.float()
+    values = as_floating(maps)
+    values = values if values.dtype == torch.float64 else values.float()
     height, width = (max(GRID, side) for side in values.shape[1:])
     if (height, width) != tuple(values.shape[1:]):
         values = functional.interpolate(values[None], size=(height, width), mode="bilinear", align_corners=False)[0]

@@ -29,6 +29,7 @@ from reportgen.numerics.probabilities import (
     ranking,
     softmax,
 )
+from reportgen.numerics.real import as_floating
 
 TOP = 5
 
@@ -205,13 +206,14 @@ class Predictions(BaseKind):
 def _scores_of(activation: Activation) -> torch.Tensor | None:
     """The output as (N, D). Squeezing leaves no layout, and drops the images' axis too where there is one image."""
     value = activation.value
-    squeezed = isinstance(value, torch.Tensor) and _operation(activation.layer) in _PASSING
-    if squeezed and isinstance(value, torch.Tensor) and not value.is_complex():
-        images = len(activation.images)
+    if not isinstance(value, torch.Tensor) or value.is_complex():
+        return None
+    images = len(activation.images)
+    if _operation(activation.layer) in _PASSING:
         if value.dim() == 1 and images == 1 and value.numel() > 1:
             value = value[None]
         if value.dim() == 2 and value.shape[0] == images:
-            return value if value.is_floating_point() else value.to(torch.float64)
+            return as_floating(value)
     return vectors_of(activation)
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 from reportgen.drawing.palette import palette
 from reportgen.errors import UsageError
+from reportgen.figures.attention import AttentionMaps
 from reportgen.figures.base import FigureKind, FigureOptions, Subject
 from reportgen.figures.channel_cka import ChannelCKA
 from reportgen.figures.channel_grid import ChannelGrid
 from reportgen.figures.channel_sum import ChannelSum
+from reportgen.figures.class_map import ClassMaps
 from reportgen.figures.colour_bar import ColourBar
+from reportgen.figures.detections import DetectionBoxes
 from reportgen.figures.filters import Filters
 from reportgen.figures.health import Health
 from reportgen.figures.hypercolumn import Hypercolumn
@@ -32,11 +35,14 @@ _ALWAYS: Sequence[type[FigureKind]] = (InputPicture, ColourBar)
 _CHOSEN: Sequence[type[FigureKind]] = (
     ChannelSum,
     ChannelGrid,
+    AttentionMaps,
     Hypercolumn,
     Overview,
     LayerCKA,
     Vector,
     Predictions,
+    DetectionBoxes,
+    ClassMaps,
     Filters,
     ChannelCKA,
     Health,

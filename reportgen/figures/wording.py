@@ -3,7 +3,10 @@
 import math
 from collections.abc import Sequence
 
+import torch
+
 from reportgen.entities import Layer
+from reportgen.numerics.real import is_quantised
 
 
 def describe_layer(layer: Layer) -> str:
@@ -12,6 +15,16 @@ def describe_layer(layer: Layer) -> str:
     what = what or layer.target.rsplit(".", 1)[-1]
     facts = ", ".join(fact for fact in (what, layer.detail) if fact)
     return f"{layer.name} ({facts})"
+
+
+def conversion_sentence(value: object) -> str:
+    """What drawing made of values that are no plain numbers: complex or quantised ones; else an empty string."""
+    if not isinstance(value, torch.Tensor):
+        return ""
+    dtype = str(value.dtype).removeprefix("torch.")
+    if value.is_complex():
+        return f"The values are complex ({dtype}): their magnitudes are drawn."
+    return f"The values are quantised ({dtype}): they are drawn dequantised." if is_quantised(value) else ""
 
 
 def describe_number(value: float) -> str:
@@ -32,9 +45,14 @@ def json_number(value: float) -> float | None:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 channel`, `64 channels`, `4 batches`, `21 classes`."""
-    ending = "" if number == 1 else "es" if noun.endswith(("ch", "ss")) else "s"
-    return f"{number:,} {noun}{ending}"
+    """`1 channel`, `64 channels`, `4 batches`, `21 classes`, `10 queries`."""
+    return f"{number:,} {noun if number == 1 else _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}{'es' if noun.endswith(('ch', 'ss', 'x')) else 's'}"
 
 
 def count_shown(shown: int, total: int, noun: str) -> str:
@@ -45,7 +63,9 @@ def count_shown(shown: int, total: int, noun: str) -> str:
 
 
 def percent(share: float) -> str:
-    """`62.3 %`; what would be rounded to nothing or to all is `< 0.1 %` or `> 99.9 %`."""
+    """`62.3 %`; what would be rounded to nothing or to all is `< 0.1 %` or `> 99.9 %`; `undefined` for NaN."""
+    if math.isnan(share):
+        return "undefined"
     if 0 < share < 0.0005:
         return "< 0.1 %"
     if 0.9995 <= share < 1:

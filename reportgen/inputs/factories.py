@@ -3,10 +3,11 @@
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from reportgen.errors import InputError
+from reportgen.inputs.builders import arguments_text, refused_argument
 from reportgen.inputs.weights import seeded
 from reportgen.names import did_you_mean
 
@@ -22,19 +24,19 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def call_factory(spec: str, base: Path) -> nn.Module:
-    """Return what the factory `package.module:name` or `path/file.py:name` makes, called without arguments.
+def call_factory(spec: str, base: Path, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """Return what the factory `package.module:name` or `path/file.py:name` makes, called with `arguments` by name.
 
     Relative paths, and the modules that `package.module` is found among, start at `base`. Random values are
     drawn under a fixed seed. Raises InputError naming what is missing, what raised and where, or what came
-    back instead of a module.
+    back instead of a module, and UsageError for an argument that the factory doesn't take.
     """
     source, _, name = spec.rpartition(":")
     is_file = source.endswith(".py") or "/" in source or "\\" in source
     path = _find(source, spec, base) if is_file else None
     with _importable(path.parent if path else base, fresh=is_file), seeded():
         module = _load_file(path, spec, base) if path else _import(source, spec, base)
-        return _call(_attribute(module, name, spec), spec, base)
+        return _call(_attribute(module, name, spec), arguments or {}, spec, base)
 
 
 def recorded_spec(spec: str) -> str:
@@ -120,7 +122,7 @@ def _import_failure(error: BaseException, base: Path) -> str:
     return told
 
 
-def _attribute(module: ModuleType, name: str, spec: str) -> Callable[[], Any]:
+def _attribute(module: ModuleType, name: str, spec: str) -> Callable[..., Any]:
     target: Any = module
     for part in name.split("."):
         if not hasattr(target, part):
@@ -136,17 +138,34 @@ def _attribute(module: ModuleType, name: str, spec: str) -> Callable[[], Any]:
     return target  # type: ignore[no-any-return]
 
 
-def _call(factory: Callable[[], Any], spec: str, base: Path) -> nn.Module:
+def _call(factory: Callable[..., Any], arguments: Mapping[str, Any], spec: str, base: Path) -> nn.Module:
+    _check_arguments(factory, arguments, spec)
     try:
-        made = factory()
+        made = factory(**arguments)
     except (Exception, SystemExit) as error:
-        where = _where(error, base) or " (it is called without arguments)"
+        called = f"called with {arguments_text(arguments)}" if arguments else "it is called without arguments"
+        where = _where(error, base) or f" ({called})"
         raise InputError(f"model {spec}: the factory raised {type(error).__name__}: {error}{where}") from error
     if isinstance(made, type) and issubclass(made, nn.Module):
         raise InputError(f"model {spec}: returned the class {made.__name__}; return an instance of it")
     if not isinstance(made, nn.Module):
         raise InputError(f"model {spec}: returned {type(made).__name__}; it must return a torch.nn.Module")
     return made
+
+
+def _check_arguments(factory: Callable[..., Any], arguments: Mapping[str, Any], spec: str) -> None:
+    """Raise UsageError for an argument that the factory doesn't take, where its signature tells."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    known = [parameter.name for parameter in parameters if parameter.kind in named]
+    for argument in arguments:
+        if argument not in known:
+            raise refused_argument(spec, argument, known)
 
 
 def _where(error: BaseException, base: Path) -> str:

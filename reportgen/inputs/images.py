@@ -9,7 +9,8 @@ What is done to an image so that it can be shown and fed to a network:
 - Gray, 1-bit and palette images are expanded; CMYK, YCbCr, LAB and HSV are converted by Pillow, as is
   16-bit colour, of which Pillow keeps the high 8 bits.
 - Transparency of every kind is composited over white.
-- Of several frames or pages, the first is taken.
+- Of several frames or pages, the first is taken; where a model takes clips or pairs, as many frames of an
+  animation (GIF, WebP, APNG) as it needs.
 
 `Picture.note` says which of these an image needed.
 """
@@ -20,9 +21,9 @@ import os
 import re
 import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ import torch
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from reportgen.errors import InputError
+from reportgen.inputs.forms import PICTURE, Form, middle
+from reportgen.inputs.frames import Frames, is_animation, take_first_different, take_spaced
 from reportgen.names import did_you_mean, make_unique, slugify
 
 SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -80,8 +83,9 @@ class Picture:
     `pixels` is upright, mode RGB, 8 bits, without metadata; `width` and `height` are its size. `sha256` is
     that of the file's bytes, or for objects of their mode or dtype, size and raw values (with palette,
     transparency and orientation where an object has them). `network_input` is a floating-point tensor
-    (C, H, W) on the CPU that must be fed to the network as it is, else None. `note` says how the image was
-    converted for showing, "" when nothing had to be.
+    (C, H, W) or (C, D, H, W) on the CPU that must be fed to the network as it is, else None. `note` says how the
+    image was converted for showing, "" when nothing had to be. `frames` are those of an animation that a model
+    of clips is given, of which `pixels` is the middle one; () for a still picture.
     """
 
     id: str
@@ -92,18 +96,49 @@ class Picture:
     pixels: Image.Image
     network_input: torch.Tensor | None = field(compare=False)
     note: str
+    frames: Frames = ()
 
 
-def find_images(items: Iterable[Item]) -> tuple[ImageSource, ...]:
+@dataclass(frozen=True)
+class BadImage:
+    """An image that can't be used. `reason` names no directory."""
+
+    name: str
+    reason: str
+
+
+Skip = Callable[[BadImage], None]
+"""Told of a bad image that is left out."""
+
+
+@contextmanager
+def leaving_out(shown: str, name: str, skip: Skip | None) -> Iterator[None]:
+    """Tell `skip` of an image that is refused inside the block; without `skip`, the InputError goes on.
+
+    `shown` is how the error calls it, `name` how the report does.
+    """
+    try:
+        yield
+    except InputError as error:
+        if skip is None:
+            raise
+        reason = str(error)
+        for start in (shown, name):
+            reason = reason.removeprefix(" ".join(start.split()))
+        skip(BadImage(" ".join(name.split()), reason.lstrip(": ")))
+
+
+def find_images(items: Iterable[Item], skip: Skip | None = None) -> tuple[ImageSource, ...]:
     """Return the images that `items` stand for: files sorted by name, then PIL images and tensors as given.
 
     A string or path is a file (whatever its suffix), a directory (every image inside it by suffix, at any
     depth, hidden names skipped) or a glob (the files it matches; `**` crosses directories). A file that is
-    given twice counts once. A tensor is one image (C, H, W) or several (N, C, H, W): uint8 with 1, 3 or 4
-    channels is a picture, floating point is the network's own input. The header of every file is read.
+    given twice counts once. A tensor is one image (C, H, W), several (N, C, H, W) or several clips (N, C, D, H, W):
+    uint8 with 1, 3 or 4 channels is a picture, floating point is the network's own input. The header of every
+    file is read.
 
     Raises InputError if there is no image, or if one is missing, unreadable, empty, not an image, or has
-    more than MAX_PIXELS pixels.
+    more than MAX_PIXELS pixels. With `skip`, images that are there but can't be used are left out.
     """
     files: list[Path] = []
     objects: list[Image.Image | torch.Tensor] = []
@@ -114,16 +149,28 @@ def find_images(items: Iterable[Item]) -> tuple[ImageSource, ...]:
             objects.append(item)
         else:
             files += _expand(item, position)
-    found = [*_checked_files(files), *_named_objects(objects)]
+    bad: list[BadImage] = []
+    found = [*_checked_files(files, skip and bad.append), *_named_objects(objects, skip and bad.append)]
+    if bad and not found:
+        raise none_usable(bad)
+    if skip:
+        for image in bad:
+            skip(image)
     if not found:
         raise InputError("no images were given; name image files, directories or globs such as 'photos/*.jpg'")
     ids = make_unique(slugify(stem) for stem, _, _ in found)
     return tuple(ImageSource(id_, name, content) for id_, (_, name, content) in zip(ids, found, strict=True))
 
 
-def decode(source: ImageSource) -> Picture:
+def none_usable(bad: Sequence[BadImage]) -> InputError:
+    """Return the error that says of images that they are all bad."""
+    return InputError(f"none of the {len(bad)} images can be used; the first, {bad[0].name}, {bad[0].reason}")
+
+
+def decode(source: ImageSource, form: Form = PICTURE) -> Picture:
     """Return the decoded image; the caller's PIL image or tensor is never modified nor shared.
 
+    `form` says how many frames of an animated file are taken.
     Of a PIL image with several frames the current one is taken. A uint8 tensor is read as 0..255. A floating
     tensor is shown as value * 255 when all its finite values lie in 0..1, else stretched from their minimum
     ..maximum; with other than 1 or 3 channels, the mean of its channels is shown as gray.
@@ -132,7 +179,7 @@ def decode(source: ImageSource) -> Picture:
     """
     content = source.content
     if isinstance(content, Path):
-        return _decode_file(source, content)
+        return _decode_file(source, content, form)
     if isinstance(content, Image.Image):
         return _decode_pil(source, content)
     if content.dtype == torch.uint8:
@@ -225,19 +272,20 @@ def _missing(path: Path, given: str) -> InputError:
     return InputError(f"{given} does not exist; {did_you_mean(path.name, siblings) or 'check the path'}")
 
 
-def _checked_files(files: Iterable[Path]) -> Iterator[tuple[str, str, Path]]:
+def _checked_files(files: Iterable[Path], skip: Skip | None) -> Iterator[tuple[str, str, Path]]:
     """Yield (stem, name, path) of the distinct files, sorted by what they are and not by how they came."""
     keyed = [(path.name.casefold(), os.path.realpath(path), str(path)) for path in files]
     distinct: dict[str, Path] = {}
     for _, real, given in sorted(keyed):
         distinct.setdefault(real, Path(given))
     for path in distinct.values():
-        _check_header(path)
-        yield path.stem, _printable(path.name), path
+        with leaving_out(str(path), _printable(path.name), skip):
+            _check_header(path)
+            yield path.stem, _printable(path.name), path
 
 
 def _named_objects(
-    objects: Iterable[Image.Image | torch.Tensor],
+    objects: Iterable[Image.Image | torch.Tensor], skip: Skip | None
 ) -> Iterator[tuple[str, str, Image.Image | torch.Tensor]]:
     """Yield (stem, name, object); an image that Pillow read from a file is called after it."""
     for number, content in enumerate(objects, 1):
@@ -246,8 +294,9 @@ def _named_objects(
             continue
         file = Path(os.fsdecode(getattr(content, "filename", "") or ""))
         name = _printable(file.name) or f"image {number}"
-        _check_size(content, name)
-        yield file.stem or f"image-{number}", name, content
+        with leaving_out(name, name, skip):
+            _check_size(content, name)
+            yield file.stem or f"image-{number}", name, content
 
 
 def _printable(name: str) -> str:
@@ -256,10 +305,14 @@ def _printable(name: str) -> str:
 
 
 def _split(tensor: torch.Tensor, position: int) -> list[torch.Tensor]:
-    """Return the images (C, H, W) of a tensor, as views of it."""
+    """Return the images (C, H, W), or the clips (C, D, H, W), of a tensor, as views of it."""
     what = f"image {position}, a tensor {tuple(tensor.shape)} of {tensor.dtype},"
-    if tensor.dim() not in (3, 4) or 0 in tensor.shape:
-        raise InputError(f"{what} has no images; give the shape (C, H, W) or (N, C, H, W), no size being 0")
+    clips = tensor.dim() == 5 and tensor.is_floating_point()
+    if not (tensor.dim() in (3, 4) or clips) or 0 in tensor.shape:
+        raise InputError(
+            f"{what} has no images; give the shape (C, H, W) or (N, C, H, W), or floating-point clips "
+            "(N, C, frames, H, W), no size being 0"
+        )
     if tensor.layout != torch.strided or tensor.is_meta:
         raise InputError(f"{what} holds no dense values; give an ordinary dense tensor")
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
@@ -332,15 +385,28 @@ def _reason(error: Exception) -> str:
 # Decoding
 
 
-def _decode_file(source: ImageSource, path: Path) -> Picture:
+def _decode_file(source: ImageSource, path: Path, form: Form) -> Picture:
     with _refusals(str(path)):
         data = path.read_bytes()
         with Image.open(BytesIO(data)) as image:
             _check_image(image, str(path))
-            notes = [_cut_note(image), _frames_note(image)]
-            pixels, note = _upright_rgb(image)
+            frames, note = _frames(image, form)
     digest = hashlib.sha256(data).hexdigest()
-    return _picture(source, digest, pixels, _joined(note, *notes))
+    still = _picture(source, digest, frames[middle(len(frames))], note)
+    return replace(still, frames=frames) if len(frames) > 1 else still
+
+
+def _frames(image: Image.Image, form: Form) -> tuple[Frames, str]:
+    """Return the frames of a file that the form needs, the first for a picture, and how they were made."""
+    cut, told = _cut_note(image), _frames_note(image)
+    if form.frames == 1 or not is_animation(image):
+        pixels, note = _upright_rgb(image)
+        return (pixels,), _joined(note, cut, told)
+    if form.first_different:
+        frames, note = take_first_different(image, _upright_rgb)
+    else:
+        frames, note = take_spaced(image, form.frames, _upright_rgb)
+    return frames, _joined(note, cut)
 
 
 def _decode_pil(source: ImageSource, image: Image.Image) -> Picture:
@@ -363,6 +429,10 @@ def _decode_floating(source: ImageSource, tensor: torch.Tensor) -> Picture:
     owned = tensor.detach().to("cpu", copy=True)
     values = owned.to(torch.float64).numpy()
     kind = f"{str(owned.dtype).removeprefix('torch.')} tensor, fed as it is"
+    if values.ndim == 4:
+        number = middle(values.shape[1])
+        kind += f", shown by frame {number + 1} of {values.shape[1]}"
+        values = values[:, number]
     if len(values) not in (1, 3):
         kind += f", shown as the mean of its {len(values)} channels"
         with np.errstate(all="ignore"):

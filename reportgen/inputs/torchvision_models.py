@@ -4,7 +4,7 @@ import re
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
@@ -15,14 +15,28 @@ from urllib.parse import urlparse
 import torch.hub
 import torchvision.models
 from torch import nn
+from torchvision.models import detection, optical_flow, video
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from reportgen.errors import InputError
-from reportgen.inputs.weights import StateDict, load_into, misshapen, seeded, weights_only
+from reportgen.inputs.builders import building
+from reportgen.inputs.forms import LIST, PAIR, PICTURE, Form, clip
+from reportgen.inputs.preprocess import Overrides, Preprocess, flow_preprocess, preset_preprocess, standard_with
+from reportgen.inputs.weights import StateDict, class_count, load_into, misshapen, seeded, weights_only
 from reportgen.names import did_you_mean
 
 _TIMEOUT = 20.0
+_NOTHING: Mapping[str, Any] = {}
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")
-_NOT_FOR_PICTURES = {"VideoClassification": "video clips", "OpticalFlow": "pairs of pictures"}
+_VIDEO: Mapping[type[nn.Module], Any] = {
+    video.VideoResNet: video.R3D_18_Weights.DEFAULT,
+    video.S3D: video.S3D_Weights.DEFAULT,
+    video.MViT: video.MViT_V2_S_Weights.DEFAULT,
+    video.SwinTransformer3d: video.Swin3D_T_Weights.DEFAULT,
+}
+"""Networks of video, with weights that say how frames are prepared."""
+_CLIP = 16
+"""Frames of a clip: what torchvision's video models were trained on, or a length that they all take."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +50,12 @@ class TorchvisionModel:
 
     @classmethod
     def find(cls, name: str) -> "TorchvisionModel":
-        """Raises InputError for a name torchvision doesn't know, or a model that takes no single pictures."""
+        """Raises InputError for a name torchvision doesn't know."""
         names = torchvision.models.list_models()
         if name not in names:
             hint = did_you_mean(name.lower(), names) or "write path/to/file.py:factory for a model of your own"
             raise InputError(f"model {name}: unknown to torchvision {torchvision.__version__}; {hint}")
-        found = cls(name, torchvision.models.get_model_builder(name), *_weights_of(name))
-        takes = _NOT_FOR_PICTURES.get(type(found.default.transforms()).__name__)
-        if takes:
-            raise InputError(
-                f"model {name}: takes {takes}, not single pictures; from Python, pass the module and tensors"
-            )
-        return found
+        return cls(name, torchvision.models.get_model_builder(name), *_weights_of(name))
 
     def weights(self, name: str | None) -> Any:
         """Return the weights called `name`, by default the DEFAULT ones; InputError when unknown."""
@@ -63,38 +71,37 @@ class TorchvisionModel:
         starts = ((member, _HASH.search(member.url)) for member in self.known.values())
         return next((member for member, start in starts if start and sha256.startswith(start[1])), None)
 
-    def build_trained(self, weights: Any) -> nn.Module:
+    def build_trained(self, weights: Any, arguments: Mapping[str, Any] = _NOTHING) -> nn.Module:
         """Build the model with torchvision's own weights, downloaded unless torch's hub directory has them.
 
-        Raises InputError, with both ways out, when they can't be had.
+        Weights in 8-bit integers give a quantised model. `arguments` are the user's for the builder. Raises
+        InputError, with both ways out, when they can't be had; UsageError for an argument it doesn't take.
         """
-        try:
-            with _timeout(_TIMEOUT), weights_only():
-                return self._build(weights=weights, progress=sys.stderr.isatty())
-        except Exception as error:
-            raise InputError(
-                f"model {self.name}: its weights {weights.name} could not be had "
-                f"({type(error).__name__}: {error}); "
-                "give --weights none for random values, or --weights FILE for a checkpoint you have"
-            ) from error
+        quantised = {"quantize": True} if is_quantised(weights) else {}
+        given = {**quantised, **arguments, "weights": weights, "progress": sys.stderr.isatty()}
+        with building(self.name, arguments, weights.name), _timeout(_TIMEOUT), weights_only():
+            return self._build(**given)
 
-    def build_untrained(self, **config: Any) -> nn.Module:
-        """Build the model with random values, the same ones each time."""
+    def build_untrained(self, arguments: Mapping[str, Any] = _NOTHING, **config: Any) -> nn.Module:
+        """Build the model with random values, the same ones each time. Raises as `build_trained` does."""
         if "weights_backbone" in signature(self.builder).parameters:
             config["weights_backbone"] = None
-        return self._build(weights=None, **config)
+        with building(self.name, arguments):
+            return self._build(**{**arguments, **config, "weights": None})
 
-    def build_with(self, state: StateDict, file: str, weights: Any | None) -> tuple[nn.Module, bool]:
+    def build_with(
+        self, state: StateDict, file: str, weights: Any | None, arguments: Mapping[str, Any] = _NOTHING
+    ) -> tuple[nn.Module, bool]:
         """Build the model and load a checkpoint into it; the flag says if its classes are the default's.
 
         A checkpoint with another number of classes gets a model with as many. `weights` are torchvision's
         that the checkpoint is known to be, if any. Raises InputError where the two don't fit.
         """
-        config = self._config(state, weights)
-        module = self.build_untrained(**config)
-        count = _class_count(misshapen(module, state))
+        config = {**self._config(state, weights), **arguments}
+        module = self.build_untrained(config)
+        count = class_count(misshapen(module, state))
         if count is not None:
-            module = self.build_untrained(**config, num_classes=count)
+            module = self.build_untrained(config, num_classes=count)
         load_into(module, state, file)
         if weights is not None and hasattr(module, "transform_input"):
             # As the builders of googlenet and inception do for torchvision's own weights.
@@ -103,7 +110,7 @@ class TorchvisionModel:
 
     def _config(self, state: StateDict, weights: Any | None) -> dict[str, Any]:
         """Return the builder's arguments that torchvision would derive from its own weights."""
-        config: dict[str, Any] = {}
+        config: dict[str, Any] = {"quantize": True} if weights is not None and is_quantised(weights) else {}
         if "aux_loss" in signature(self.builder).parameters:
             config["aux_loss"] = any("aux_classifier." in key for key in state)
         if weights is not None and self.name.startswith("vit_"):
@@ -121,23 +128,55 @@ def checkpoint_path(weights: Any) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(weights.url).path).name
 
 
+def is_quantised(weights: Any) -> bool:
+    """Tell weights in 8-bit integers."""
+    return "unquantized" in weights.meta
+
+
 def _weights_of(name: str) -> tuple[dict[str, Any], Any]:
-    """Return the weights by name, and the default ones. The quantizable models stay in floating point."""
+    """Return the weights by name, and the default ones, which of quantizable models are in floating point."""
     members = torchvision.models.get_model_weights(name)
-    default = members.DEFAULT
-    if "unquantized" in default.meta:
-        default = default.meta["unquantized"]
-    known = {alias: member for alias, member in type(default).__members__.items() if alias != "DEFAULT"}
+    default = members.DEFAULT.meta.get("unquantized", members.DEFAULT)
+    kinds = (type(default), members)
+    known = {alias: member for kind in kinds for alias, member in kind.__members__.items() if alias != "DEFAULT"}
     return known, default
 
 
-def _class_count(wrong: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> int | None:
-    """Return the checkpoint's number of classes, where that is all in which it differs from the model."""
-    counts = {(found[:1], wanted[:1]) for found, wanted in wrong.values()}
-    if len(counts) != 1 or any(found[1:] != wanted[1:] for found, wanted in wrong.values()):
-        return None
-    found, _ = counts.pop()
-    return found[0] if found and found[0] > 0 else None
+def form_of(module: nn.Module) -> Form:
+    """Return the form in which a module takes pictures: torchvision's are known by their classes."""
+    if isinstance(getattr(module, "transform", None), GeneralizedRCNNTransform):
+        return LIST
+    if isinstance(module, optical_flow.RAFT):
+        return PAIR
+    return clip(_CLIP) if isinstance(module, tuple(_VIDEO)) else PICTURE
+
+
+def trained_preprocess(module: nn.Module, weights: Any, overrides: Overrides) -> Preprocess:
+    """Return what torchvision does to pictures for `weights`, with the user's changes in it."""
+    if isinstance(module, optical_flow.RAFT):  # its weights don't say of which size pictures are to be
+        return flow_preprocess(overrides)
+    return preset_preprocess(weights.transforms(), weights.name, overrides)
+
+
+def untrained_preprocess(module: nn.Module, overrides: Overrides, channels: int = 3) -> Preprocess:
+    """Return the standard preprocessing in the form and of the size that the module demands."""
+    if isinstance(module, optical_flow.RAFT):
+        return flow_preprocess(overrides)
+    if form_of(module) is LIST:  # such a model resizes and normalises by itself
+        like = detection.FasterRCNN_ResNet50_FPN_Weights.DEFAULT
+    else:
+        like = next((weights for kind, weights in _VIDEO.items() if isinstance(module, kind)), None)
+    if like is None:
+        return standard_with(overrides, channels, _demanded_size(module))
+    return preset_preprocess(like.transforms(), "", overrides)
+
+
+def _demanded_size(module: nn.Module) -> tuple[int, int] | None:
+    """Return the only size that a transformer takes, or the one that a network was designed for."""
+    if isinstance(module, torchvision.models.Inception3):
+        return 299, 299
+    side = getattr(module, "image_size", None)
+    return (side, side) if isinstance(side, int) else None
 
 
 @contextmanager

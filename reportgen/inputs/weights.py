@@ -164,6 +164,18 @@ def misshapen(module: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int,
     }
 
 
+def class_count(wrong: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> int | None:
+    """Return a checkpoint's number of classes, where that is all in which it differs from the model.
+
+    `wrong` is what `misshapen` returns.
+    """
+    counts = {(found[:1], wanted[:1]) for found, wanted in wrong.values()}
+    if len(counts) != 1 or any(found[1:] != wanted[1:] for found, wanted in wrong.values()):
+        return None
+    found, _ = counts.pop()
+    return found[0] if found and found[0] > 0 else None
+
+
 def load_into(module: nn.Module, state: StateDict, name: str) -> None:
     """Load `state` into `module`. `name` is the file's, for the message.
 

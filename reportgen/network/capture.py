@@ -1,51 +1,176 @@
-"""The walk: one node's value at a time, each as the network computed it.
+"""The walk through torch.fx: one node's value at a time, each as the network computed it.
 
 The stream is pulled. The next node can't run until the consumer asks for it, so a value is handed over before a
 later operation can overwrite it in place; nothing is cloned, and a value is dropped after its last use.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Set
+import inspect
+from collections.abc import Generator, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
-from reportgen.entities import Activation, Batch, Failure
+from reportgen.entities import Activation, Batch, Failure, Layer, Reading
+from reportgen.network.attention import attention_of
+from reportgen.network.axes import Axes, is_known
+from reportgen.network.base import Settings, Walk
 from reportgen.network.graph import Network
-from reportgen.network.layout import LayoutReader
+from reportgen.network.layout import read
+from reportgen.network.operations import (
+    Call,
+    Operand,
+    axes_after,
+    demands_channels_first,
+    input_axes,
+    keeps_axes,
+    operation_name,
+    parameter_axes,
+    part_axes,
+    plain_name,
+)
+
+
+class GraphNetwork:
+    """A model that torch.fx traced."""
+
+    tracer = "fx"
+
+    def __init__(self, network: Network, reason: str, settings: Settings | None = None) -> None:
+        self._network = network
+        self._settings = settings or Settings()
+        self.layers = network.layers
+        self.outputs = network.outputs
+        self.tracer_reason = reason
+        self.differences: list[str] = []
+
+    def module_of(self, layer: Layer) -> nn.Module | None:
+        return self._network.root.get_submodule(layer.target) if layer.op == "call_module" else None
+
+    def walk(self, batch: Batch, wanted: Set[str] | None = None) -> Walk:
+        return walk(self._network, batch, wanted, self._settings)
 
 
 @torch.no_grad()  # as a decorator: inside a generator, a with statement would leak into the consumer
 def walk(
-    network: Network, batch: Batch, wanted: Set[str] | None = None
+    network: Network, batch: Batch, wanted: Set[str] | None = None, settings: Settings | None = None
 ) -> Generator[Activation | Failure, None, Any]:
     """Run `network` on `batch`; yield each wanted node (default: all) as soon as it is computed.
 
     A node that raises becomes a Failure, and so does each that reads it; all others still run. Returns (as the
     generator's value) what the model itself returns, or None when its output could not be computed.
 
-    The model must be in eval mode (`graph.evaluating`).
+    The model must be in eval mode (`isolation.evaluating`).
     """
+    settings = settings or Settings()
     interpreter = fx.Interpreter(network.root, graph=network.graph)
-    interpreter.args_iter = iter([batch.tensor])
-    layouts = LayoutReader(network.root)
+    interpreter.args_iter = iter(_placeholders(network, batch))
+    axes = _AxesOfNodes(network, interpreter.env, len(batch.tensor))
     failed: dict[fx.Node, str] = {}
     for node in network.graph.nodes:
         layer = network.layer_of.get(node)
-        reason = _run(interpreter, node, failed)
+        with settings.precision():
+            reason = _run(interpreter, node, failed)
         if node.op == "output":
             return interpreter.env.get(node)
-        if layer is not None and (wanted is None or layer.name in wanted):
-            if reason:
-                yield Failure(layer, batch.images, reason)
-            else:
-                value = interpreter.env[node]
-                yield Activation(layer, batch.images, value, layouts.read(node, value, len(batch.tensor)))
-                del value
-        elif not reason:
-            layouts.read(node, interpreter.env[node], len(batch.tensor))
+        chosen = layer is not None and (wanted is None or layer.name in wanted)
+        if not reason:
+            reading = axes.read(node, interpreter.env[node], wanted=chosen)
+            if layer is not None and chosen:
+                attention = axes.attention(node) if settings.attention else None
+                yield Activation(layer, batch.images, interpreter.env[node], reading, attention)
+                del attention
+            del reading
+        elif layer is not None and chosen:
+            yield Failure(layer, batch.images, reason)
         _forget(interpreter, node)
     return None
+
+
+def _placeholders(network: Network, batch: Batch) -> list[Any]:
+    """The arguments in the order of the graph's placeholders; those with a default may be missing at the end."""
+    names = [str(node.target).lstrip("*") for node in network.graph.nodes if node.op == "placeholder"]
+    given = dict(zip(names, batch.arguments, strict=False)) | dict(batch.kwargs)
+    last = max((place for place, name in enumerate(names) if name in given), default=-1)
+    return [given.get(name, inspect.Parameter.empty) for name in names[: last + 1]]
+
+
+class _AxesOfNodes:
+    """Follows the axes of each node's value, in execution order (never the values)."""
+
+    def __init__(self, network: Network, values: Mapping[fx.Node, Any], images: int) -> None:
+        self._modules = dict(network.root.named_modules(remove_duplicate=False))
+        self._values = values
+        self._images = images
+        self._axes: dict[fx.Node, Any] = {}
+
+    def read(self, node: fx.Node, value: object, *, wanted: bool) -> Reading:
+        """Return how `value`, which `node` computed, is to be read."""
+        self._axes[node] = self._after(node, value)
+        axes = self._axes[node] if isinstance(value, torch.Tensor) else None
+        return read(value, axes, self._images, parameter=node.op == "get_attr", wanted=wanted)
+
+    def _after(self, node: fx.Node, value: object) -> Any:
+        if node.op == "get_attr" and isinstance(value, torch.Tensor):
+            return parameter_axes(value.shape, str(node.target)) if isinstance(value, nn.Parameter) else None
+        if isinstance(value, torch.Tensor):
+            axes = self._input(node, value) if node.op == "placeholder" else axes_after(self._call(node, value))
+            if axes is None or not all(map(is_known, axes)):
+                return self._demanded(node, value) or axes
+            return axes
+        if isinstance(value, tuple | list) and any(isinstance(part, torch.Tensor) for part in value):
+            return part_axes(self._call(node, None), value)
+        return None
+
+    def _input(self, node: fx.Node, value: torch.Tensor) -> Axes | None:
+        return input_axes(value.shape, self._images)
+
+    def _call(self, node: fx.Node, value: torch.Tensor | None) -> Call:
+        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), self._operand)
+        shape = tuple(value.shape) if value is not None else ()
+        return Call(self._operation(node), tuple(args), dict(kwargs), shape, self._images)
+
+    def _operand(self, node: fx.Node) -> Any:
+        value = self._values.get(node)
+        if isinstance(value, torch.Tensor):
+            return Operand(tuple(value.shape), self._axes.get(node))
+        if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
+            known = self._axes.get(node) or [None] * len(value)
+            return [
+                Operand(tuple(part.shape), axes) if isinstance(part, torch.Tensor) else part
+                for part, axes in zip(value, known, strict=False)
+            ]
+        return value
+
+    def _operation(self, node: fx.Node) -> nn.Module | str:
+        if node.op == "call_module":
+            module: nn.Module = self._modules[str(node.target)]
+            return module
+        if node.target is getattr:
+            return plain_name(str(node.args[1]))
+        return plain_name(str(node.target)) if node.op == "call_method" else operation_name(node.target)
+
+    def _demanded(self, node: fx.Node, value: torch.Tensor) -> Axes | None:
+        """The axes that operations which read the value demand, looking through those that keep them."""
+        demanded = value.dim() in (3, 4, 5) and self._used_channels_first(node, 8)
+        return input_axes(value.shape, self._images) if demanded and value.shape[0] == self._images else None
+
+    def _used_channels_first(self, node: fx.Node, depth: int) -> bool:
+        for user in node.users if depth else ():
+            operation = self._operation(user) if user.op.startswith("call") else ""
+            if demands_channels_first(operation):
+                return user.all_input_nodes[0] is node
+            if user.op.startswith("call") and keeps_axes(operation) and self._used_channels_first(user, depth - 1):
+                return True
+        return False
+
+    def attention(self, node: fx.Node) -> Any:
+        """What the node weighed, if it is attention."""
+        if not node.op.startswith("call") or not isinstance(self._values[node], torch.Tensor | tuple):
+            return None
+        arguments = fx.node.map_arg((node.args, dict(node.kwargs)), lambda parent: self._values.get(parent))
+        call = self._call(node, self._values[node] if isinstance(self._values[node], torch.Tensor) else None)
+        return attention_of(call, arguments[0], arguments[1], self._values[node], self._axes[node])
 
 
 def _run(interpreter: fx.Interpreter, node: fx.Node, failed: dict[fx.Node, str]) -> str:

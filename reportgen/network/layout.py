@@ -1,255 +1,237 @@
-"""Which axis of a value is which, decided from the operations that make and use it.
+"""Which axis of a value is which, decided from the operations that make and use it, and its maps and tokens.
 
-A layout is a string with a letter an axis: N image, C channel, H row, W column, L token. It is followed through
-the graph: convolutions and pooling say NCHW, permutes move letters, LayerNorm, Linear and elementwise operations
-keep what they were given. A value that nothing speaks for keeps no layout and is not
-drawn as a map: a guess could be wrong without anybody noticing.
+The axes of every value are followed through the network (`axes`, `operations`): convolutions and pooling say what is
+a channel and what a position, reshapes and permutes move these, elementwise operations keep them. A value that
+nothing speaks for is not drawn as a map: a guess could be wrong without anybody noticing.
 """
 
-import operator
-from collections.abc import Callable, Sequence
-from typing import Any, cast
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
-import torchvision
-from torch import fx, nn
-from torch.nn import functional
 
-from reportgen.entities import Reading
-
-_FIRST = {2: "NC", 3: "NCL", 4: "NCHW"}
-_LAST = {2: "NC", 3: "NLC"}
-
-_CHANNELS_FIRST_MODULES = (
-    nn.modules.conv._ConvNd,
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.instancenorm._InstanceNorm,
-    nn.modules.pooling._MaxPoolNd,
-    nn.modules.pooling._AvgPoolNd,
-    nn.modules.pooling._AdaptiveAvgPoolNd,
-    nn.modules.pooling._AdaptiveMaxPoolNd,
-    nn.GroupNorm,
-    nn.LocalResponseNorm,
-    nn.PixelShuffle,
-    nn.PixelUnshuffle,
-    nn.Upsample,
-    torchvision.ops.Conv2dNormActivation,
-    torchvision.ops.DeformConv2d,
-    torchvision.ops.FrozenBatchNorm2d,
-    torchvision.ops.SqueezeExcitation,
-)
-_CHANNELS_LAST_MODULES = (nn.Linear, nn.LayerNorm, nn.RMSNorm, torchvision.ops.MLP)
-
-_CHANNELS_FIRST_FUNCTIONS: frozenset[object] = frozenset(
-    {
-        functional.adaptive_avg_pool2d,
-        functional.adaptive_max_pool2d,
-        functional.avg_pool2d,
-        functional.batch_norm,
-        functional.conv2d,
-        functional.conv_transpose2d,
-        functional.group_norm,
-        functional.instance_norm,
-        functional.interpolate,
-        functional.max_pool2d,
-        functional.pixel_shuffle,
-        functional.pixel_unshuffle,
-        torch.avg_pool1d,
-        torch.conv2d,
-        torch.conv_transpose2d,
-        torch.max_pool2d,
-        torch.pixel_shuffle,
-        torch.pixel_unshuffle,
-        torchvision.ops.deform_conv2d,
-    }
-)
-_CHANNELS_LAST_FUNCTIONS: frozenset[object] = frozenset({functional.layer_norm, functional.linear})
-_PERMUTES: frozenset[object] = frozenset({"permute", torch.permute})
-_TRANSPOSES: frozenset[object] = frozenset(
-    {"transpose", "swapaxes", "swapdims", torch.transpose, torch.swapaxes, torch.swapdims}
-)
-# The axes of what these return are not those of what they read.
-_REARRANGING: frozenset[object] = frozenset(
-    {
-        "reshape", "view", "flatten", "unflatten", "movedim", "moveaxis", "matmul", "bmm", "unfold", "t",
-        "squeeze", "unsqueeze", "expand", "repeat", "gather",
-        torch.reshape, torch.unflatten, torch.movedim, torch.moveaxis, torch.matmul, torch.bmm,
-        torch.einsum, torch.tensordot, torch.squeeze, torch.unsqueeze, torch.gather, torch.stack,
-        operator.matmul, functional.unfold, functional.fold, functional.scaled_dot_product_attention,
-    }
-)  # fmt: skip
-_FLATTENS: frozenset[object] = frozenset({"flatten", "reshape", "view", torch.flatten, torch.reshape})
-_REDUCTIONS: frozenset[object] = frozenset(
-    {"mean", "sum", "amax", "amin", torch.mean, torch.sum, torch.amax, torch.amin}
+from reportgen.entities import Reading, Run
+from reportgen.network.axes import (
+    POSITIONS,
+    Atom,
+    Axes,
+    Axis,
+    chain,
+    grid_axis,
+    is_known,
+    kinds_of,
+    layout_of,
+    runs_of,
+    size_of,
 )
 
-
-class LayoutReader:
-    """Reads one node after the other, in execution order, and remembers their layouts (never their values)."""
-
-    def __init__(self, root: nn.Module) -> None:
-        self._modules = dict(root.named_modules(remove_duplicate=False))
-        self._layouts: dict[fx.Node, str] = {}
-        self._shapes: dict[fx.Node, tuple[int, ...]] = {}
-
-    def read(self, node: fx.Node, value: object, images: int) -> Reading:
-        """Return how `value`, which `node` computed for `images` images, is to be read."""
-        if not isinstance(value, torch.Tensor):
-            self._layouts[node] = self._container_layout(node, value)
-            return Reading("", None, _describe_container(value))
-        layout = self._layout(node, value)
-        self._layouts[node], self._shapes[node] = layout, tuple(value.shape)
-        if node.op == "get_attr":
-            return Reading(layout, None, "a parameter of the model: the same for every image")
-        return _as_maps(value, layout, images)
-
-    def _layout(self, node: fx.Node, value: torch.Tensor) -> str:
-        layout = self._asserted(node, value.dim()) or self._moved(node, value)
-        if not layout and not self._rearranges(node) and not self._mixes_last_axis(node):
-            layout = self._inherited(node, value)
-        return layout or self._used_as(node, value.dim())
-
-    def _asserted(self, node: fx.Node, axes: int) -> str:
-        """The layout that the operation itself demands, if it does."""
-        if node.op == "placeholder":
-            return "NCHW" if axes == 4 else ""
-        operation = self._operation(node)
-        if _is_one_of(operation, _CHANNELS_FIRST_MODULES, _CHANNELS_FIRST_FUNCTIONS):
-            return _FIRST.get(axes, "")
-        if _is_one_of(operation, _CHANNELS_LAST_MODULES, _CHANNELS_LAST_FUNCTIONS):
-            return self._channels_last(node, axes)
-        return ""
-
-    def _channels_last(self, node: fx.Node, axes: int) -> str:
-        """LayerNorm and Linear speak for the last axis alone: four axes may be windows and their tokens."""
-        before = self._first_parent_layout(node)
-        return before if before.endswith("C") and len(before) == axes else _LAST.get(axes, "")
-
-    def _moved(self, node: fx.Node, value: torch.Tensor) -> str:
-        """The layout after a permute, transpose, flatten or reduction of a value whose layout is known."""
-        before = self._first_parent_layout(node)
-        operation = self._operation(node)
-        if not before:
-            return ""
-        if isinstance(operation, torchvision.ops.Permute):
-            return "".join(before[axis] for axis in operation.dims)
-        arguments = node.args[1:] or tuple(node.kwargs.values())
-        if operation in _PERMUTES:
-            return _permuted(before, arguments)
-        if operation in _TRANSPOSES:
-            return _transposed(before, arguments)
-        if operation in _REDUCTIONS:
-            return _reduced(before, node, value.dim())
-        flattens = operation in _FLATTENS or isinstance(operation, nn.Flatten)
-        return "NC" if flattens and value.dim() == 2 and before.startswith("NC") else ""
-
-    def _inherited(self, node: fx.Node, value: torch.Tensor) -> str:
-        """The layout of the parents with as many axes, one of the value's own shape before the others."""
-        parents = sorted(node.all_input_nodes, key=lambda parent: self._shapes.get(parent) != tuple(value.shape))
-        for parent in parents:
-            layout = self._layouts.get(parent, "")
-            if len(layout) == value.dim():
-                return layout
-        return ""
-
-    def _used_as(self, node: fx.Node, axes: int, depth: int = 8) -> str:
-        """The layout that the operations which read the value demand, looking through those that keep it."""
-        for user in node.users if depth else ():
-            operation = self._operation(user)
-            if _is_one_of(operation, _CHANNELS_FIRST_MODULES, _CHANNELS_FIRST_FUNCTIONS):
-                return _FIRST.get(axes, "")
-            if not self._rearranges(user) and (found := self._used_as(user, axes, depth - 1)):
-                return found
-        return ""
-
-    def _container_layout(self, node: fx.Node, value: object) -> str:
-        """Pieces of one tensor (`chunk`, `split`, `unbind`) are laid out as the whole when the axes stay."""
-        before = self._first_parent_layout(node)
-        pieces = value if isinstance(value, tuple | list) else ()
-        same = bool(pieces) and all(
-            isinstance(piece, torch.Tensor) and piece.dim() == len(before) for piece in pieces
-        )
-        return before if same else ""
-
-    def _first_parent_layout(self, node: fx.Node) -> str:
-        return self._layouts.get(node.all_input_nodes[0], "") if node.all_input_nodes else ""
-
-    def _rearranges(self, node: fx.Node) -> bool:
-        operation = self._operation(node)
-        moves = operation in _REARRANGING or operation in _PERMUTES or operation in _TRANSPOSES
-        return moves or (operation is operator.getitem and _drops_axes(node.args[1]))
-
-    def _mixes_last_axis(self, node: fx.Node) -> bool:
-        return _is_one_of(self._operation(node), _CHANNELS_LAST_MODULES, _CHANNELS_LAST_FUNCTIONS)
-
-    def _operation(self, node: fx.Node) -> Any:
-        """The module that a node calls, or its function, or its method's name."""
-        return self._modules.get(str(node.target)) if node.op == "call_module" else node.target
+MOST_TOKENS = 8
+"""Up to so many tokens of a kind are drawn as vectors, one by one."""
 
 
-def _is_one_of(operation: object, modules: tuple[type, ...], functions: frozenset[object]) -> bool:
-    if isinstance(operation, nn.Module):
-        return isinstance(operation, modules)
-    return isinstance(operation, Callable | str) and operation in functions  # type: ignore[arg-type]
+def read(value: object, axes: Axes | None, images: int, *, parameter: bool = False, wanted: bool = True) -> Reading:
+    """Return how `value` is read, given its axes; maps and vectors are made only when `wanted`."""
+    if not isinstance(value, torch.Tensor):
+        return Reading("", None, describe_container(value))
+    layout = layout_of(axes) if axes is not None else ""
+    if parameter:
+        return Reading(layout, None, "a parameter of the model: the same for every image")
+    if not wanted:
+        return Reading(layout, None)
+    if axes is None or not layout:
+        return Reading("", None, _why_unread(value, axes, images))
+    return _read_known(value, axes, images, layout)
 
 
-def _drops_axes(index: object) -> bool:
-    """Whether `value[index]` adds, drops or moves axes; an int into a tuple of pieces does not."""
-    if isinstance(index, int | slice):
-        return False
-    parts = index if isinstance(index, tuple) else (index,)
-    return not all(isinstance(part, slice) or part is Ellipsis for part in parts)
+def _read_known(value: torch.Tensor, axes: Axes, images: int, layout: str) -> Reading:
+    shape = _shape(value)
+    sides = [atom.kind for one in axes if "C" not in kinds_of(one) for atom in one]
+    if "K" in sides:
+        return Reading(layout, None, _why_attention(axes, shape), description=_describe(axes, value))
+    missing = _why_no_images(axes, images, shape)
+    if missing or not value.numel():
+        return Reading(layout, None, missing or f"an empty value ({shape})")
+    plain = real(value)
+    token = next((place for place, one in enumerate(axes) if kinds_of(one) == {"L"}), None)
+    if token is not None:
+        return _read_tokens(plain, axes, images, layout, token, value)
+    if not set(sides) & set("HW"):
+        return Reading(layout, None, _why_vector(value, axes, layout, shape), description=_describe(axes, value))
+    maps = fold(plain, axes, images)
+    why = "" if maps is not None else f"the windows of a tensor of {shape} don't fit together to whole maps"
+    return Reading(layout, maps, why, description=_describe(axes, value))
 
 
-def _permuted(before: str, arguments: Sequence[Any]) -> str:
-    order = arguments[0] if arguments and isinstance(arguments[0], Sequence) else arguments
-    whole = len(order) == len(before) and all(isinstance(axis, int) for axis in order)
-    return "".join(before[axis] for axis in order) if whole else ""
+def _read_tokens(
+    plain: torch.Tensor, axes: Axes, images: int, layout: str, token: int, value: torch.Tensor
+) -> Reading:
+    """A sequence with tokens besides its grid: the grid as maps, the others as vectors."""
+    runs, description = runs_of(axes[token]), _describe(axes, value)
+    maps, start = None, 0
+    vectors: dict[str, torch.Tensor] = {}
+    grids = [run for run in runs if run.grid]
+    for run in runs:
+        piece = plain.narrow(token, start, run.size)
+        if run.grid and len(grids) == 1:
+            maps = fold(piece, _replaced(axes, token, grid_axis(run.grid)), images)
+        elif not run.grid and run.label != "token" and run.size <= MOST_TOKENS:
+            vectors |= _vectors(piece, axes, token, run, images)
+        start += run.size
+    reason = "" if maps is not None else _why_no_grid(value, axes, token, runs)
+    return Reading(layout, maps, reason, vectors, description)
 
 
-def _transposed(before: str, arguments: Sequence[Any]) -> str:
-    if len(arguments) != 2 or not all(isinstance(axis, int) for axis in arguments):
-        return ""
-    letters = list(before)
-    first, second = cast(Sequence[int], arguments)
-    letters[first], letters[second] = letters[second], letters[first]
-    return "".join(letters)
+def _vectors(piece: torch.Tensor, axes: Axes, token: int, run: Run, images: int) -> dict[str, torch.Tensor]:
+    front = next((place for place, one in enumerate(axes) if "N" in kinds_of(one)), None)
+    if front is not None and kinds_of(axes[front]) != {"N"}:
+        return {}
+    found = {}
+    for number in range(run.size):
+        one = piece.select(token, number)
+        place = front if front is None or front < token else front - 1
+        rows = (one if place is None else one.movedim(place, 0)).reshape(images, -1)
+        found[f"{run.label} {number + 1}" if run.size > 1 else run.label] = rows
+    return found
 
 
-def _reduced(before: str, node: fx.Node, axes: int) -> str:
-    """The layout after a reduction over the axes given as `dim`."""
-    if axes == len(before):
-        return before
-    dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else ())
-    gone = {axis % len(before) for axis in (dim if isinstance(dim, Sequence) else (dim,)) if isinstance(axis, int)}
-    left = "".join(letter for axis, letter in enumerate(before) if axis not in gone)
-    return left if len(left) == axes else ""
+def fold(value: torch.Tensor, axes: Axes, images: int) -> torch.Tensor | None:
+    """Return a value as maps (images, C, H, W), frames side by side; None where its pieces make no whole.
+
+    A view of `value` where strides allow it.
+    """
+    pieces: list[Atom] = []
+    for one in axes:
+        absorbed = "C" in kinds_of(one)
+        pieces += [Atom("C", size_of(one))] if absorbed else list(one)
+    order = _order(pieces)
+    if order is None:
+        return None
+    split = value.reshape([atom.size for atom in pieces])
+    sizes = {kind: math.prod(atom.size for atom in pieces if atom.kind == kind) for kind in "NCDHW"}
+    if sizes["N"] != images:
+        return None
+    maps = split.permute(order)
+    return maps.reshape(images, sizes["C"], sizes["H"], sizes["D"] * sizes["W"])
 
 
-def _as_maps(value: torch.Tensor, layout: str, images: int) -> Reading:
-    shape = " × ".join(map(str, value.shape))
-    if sorted(layout) != sorted("NCHW"):
-        return Reading(layout, None, _why_no_map(value, layout, shape))
-    if value.shape[0] != images:
-        return Reading(layout, None, f"a value of {shape} whose first axis is not the {images} images")
-    if value.is_complex():
-        return Reading(layout, None, f"complex values ({shape}) have no single brightness")
-    if not value.numel():
-        return Reading(layout, None, f"an empty value ({shape})")
-    return Reading(layout, value.permute([layout.index(letter) for letter in "NCHW"]))
+def _order(pieces: Sequence[Atom]) -> list[int] | None:
+    """The order of the pieces in a map: images, channels, rows, frames, columns, each from the widest stride."""
+    order: list[int] = []
+    for kind in "NCHDW":
+        places = [place for place, atom in enumerate(pieces) if atom.kind == kind]
+        if kind in POSITIONS:
+            if chain([pieces[place] for place in places]) is None and places:
+                return None
+            places.sort(key=lambda place: -pieces[place].stride)
+        order += places
+    return order if len(order) == len(pieces) else None
 
 
-def _why_no_map(value: torch.Tensor, layout: str, shape: str) -> str:
-    if layout == "NC":
-        return f"a vector of {value.shape[1]} values an image: it has no positions to draw as a map"
-    if layout == "NLC":
-        return f"{value.shape[1]} tokens of {value.shape[2]} channels: no grid of positions to draw as a map"
+def _replaced(axes: Axes, place: int, one: Axis) -> Axes:
+    return (*axes[:place], one, *axes[place + 1 :])
+
+
+def real(value: torch.Tensor) -> torch.Tensor:
+    """The value as real numbers that can be drawn: quantised ones dequantised, of complex ones the magnitude."""
+    if value.is_quantized:
+        return value.dequantize()
+    return value.abs() if value.is_complex() else value
+
+
+def _shape(value: torch.Tensor) -> str:
+    return " × ".join(map(str, value.shape))
+
+
+def _why_no_images(axes: Axes, images: int, shape: str) -> str:
+    counted = math.prod(atom.size for one in axes if "C" not in kinds_of(one) for atom in one if atom.kind == "N")
+    there = any("N" in kinds_of(one) for one in axes)
+    if there and counted != images:
+        return f"a value of {shape} whose first axis is not the {images} images"
+    if not there and images > 1:
+        return f"a tensor of {len(axes)} axes ({shape}): none of them is the images"
+    return ""
+
+
+def _why_unread(value: torch.Tensor, axes: Axes | None, images: int) -> str:
+    shape = _shape(value)
+    regions = axes is not None and len(axes) == 4 and not is_known(axes[0]) and all(map(is_known, axes[1:]))
+    if regions and value.shape[0] != images:
+        return f"{value.shape[0]} regions of {value.shape[1]} channels, {value.shape[2]} × {value.shape[3]} each"
     if value.dim() == 4:
         return f"a tensor of {shape}: no operation says which of its axes are channels and positions"
     return f"a tensor of {value.dim()} axes ({shape or 'a single number'}): it is not a set of maps"
 
 
-def _describe_container(value: object) -> str:
+def _why_vector(value: torch.Tensor, axes: Axes, layout: str, shape: str) -> str:
+    if layout == "NC":
+        return f"a vector of {value.shape[1]} values an image: it has no positions to draw as a map"
+    return f"a tensor of {len(axes)} axes ({shape or 'a single number'}): it has no positions to draw as a map"
+
+
+def _why_no_grid(value: torch.Tensor, axes: Axes, token: int, runs: Sequence[Run]) -> str:
+    count = value.shape[token]
+    if sum(bool(run.grid) for run in runs) > 1:
+        return f"{count} tokens of {sum(bool(run.grid) for run in runs)} grids, which are no one map"
+    rest = value.shape[-1] if "C" in kinds_of(axes[-1]) else 0
+    channels = f" of {rest} channels" if rest else ""
+    return f"{count} token{'s' if count > 1 else ''}{channels}: no grid of positions to draw as a map"
+
+
+def _why_attention(axes: Axes, shape: str) -> str:
+    keys = next(size_of(one) for one in axes if "K" in kinds_of(one))
+    queries = next((size_of(one) for one in reversed(axes) if kinds_of(one) & set("DHWL")), 0)
+    return f"weights of {queries:,} queries for {keys:,} keys ({shape}): drawn as attention, not as maps"
+
+
+def _describe(axes: Axes, value: torch.Tensor) -> str:
+    """Say in words what was read, where that is more than channels and positions."""
+    said = [_describe_tokens(one) for one in axes]
+    frames = [atom.size for one in axes for atom in one if atom.kind == "D" and "C" not in kinds_of(one)]
+    said.append(_describe_windows(axes))
+    if frames and math.prod(frames) > 1:
+        said.append(f"{math.prod(frames)} frames, side by side")
+    if value.is_complex():
+        said.append("of complex values the magnitude")
+    if value.is_quantized:
+        said.append("dequantised")
+    return "; ".join(part for part in said if part)
+
+
+def _describe_tokens(one: Axis) -> str:
+    """`197 tokens = 1 class token + 14 × 14`."""
+    kinds = kinds_of(one)
+    if kinds == {"L"} or (len(kinds) > 1 and kinds <= set(POSITIONS)):
+        noun = "token"
+    elif kinds == {"K"}:
+        noun = "key"
+    else:
+        return ""
+    return describe_runs(runs_of(one), noun)
+
+
+def describe_runs(runs: Sequence[Run], noun: str = "token") -> str:
+    """`197 tokens = 1 class token + 14 × 14`; `nouns` of no known kind are only counted."""
+    total = sum(run.size for run in runs)
+    counted = f"{total:,} {noun}{'s' if total != 1 else ''}"
+    parts = [
+        " × ".join(map(str, run.grid)) if run.grid else f"{run.size} {run.label}{'s' if run.size > 1 else ''}"
+        for run in runs
+    ]
+    plain = len(runs) == 1 and not runs[0].grid and runs[0].label == "token"
+    return counted if plain else f"{counted} = {' + '.join(parts)}"
+
+
+def _describe_windows(axes: Axes) -> str:
+    pieces = [atom for one in axes if "C" not in kinds_of(one) for atom in one if atom.kind in "HW"]
+    by_kind: Mapping[str, list[Atom]] = {kind: [atom for atom in pieces if atom.kind == kind] for kind in "HW"}
+    if not any(len(atoms) > 1 for atoms in by_kind.values()):
+        return ""
+    whole = " × ".join(str(math.prod(atom.size for atom in atoms)) for atoms in by_kind.values() if atoms)
+    return f"windows, put together to {whole}"
+
+
+def describe_container(value: object) -> str:
+    """Say what a value is that is no tensor."""
     if value is None or isinstance(value, bool | int | float | str):
         return f"a value of type {type(value).__name__}, not a tensor"
     if isinstance(value, torch.Size):

@@ -102,8 +102,9 @@ def count_into(bins: Histogram, values: torch.Tensor, scratch: torch.Tensor | No
     places = torch.mul(values, math.ldexp(1.0, -bins.exponent), out=scratch).floor_().sub_(bins.first).flatten()
     # Values are counted in pairs, a place in a table of bins by bins, which takes half as many additions.
     half, size = len(places) // 2, len(bins.counts)
-    pairs = torch.add(places[half : 2 * half], places[:half], alpha=size).to(torch.int32)
-    table = torch.bincount(pairs, minlength=size * size).cpu().numpy().reshape(size, size)
-    np.add(bins.counts, table.sum(0) + table.sum(1), out=bins.counts)
-    if len(places) % 2:
-        bins.counts[int(places[-1])] += 1
+    pairs = torch.add(places[half : 2 * half], places[:half], alpha=size)
+    # The value that is left over is counted in the row of a bin of its own.
+    alone = places[2 * half :] + size * size
+    counted = torch.bincount(torch.cat([pairs, alone]).to(torch.int32), minlength=size * (size + 1)).cpu().numpy()
+    table = counted[: size * size].reshape(size, size)
+    np.add(bins.counts, table.sum(0) + table.sum(1) + counted[size * size :], out=bins.counts)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from reportgen.numerics.real import as_real
 from reportgen.numerics.similarity import RELATIVE_THRESHOLD
 
 FLOAT64_CHANNELS = 512
@@ -34,10 +35,16 @@ class ChannelSimilarity:
 
     def with_nan(self) -> torch.Tensor:
         """Return a copy of `values`, NaN in the rows and columns of undefined channels."""
-        values = self.values.clone()
-        values[~self.defined] = torch.nan
-        values[:, ~self.defined] = torch.nan
-        return values
+        return self._blanked(torch.nan)
+
+    def _blanked(self, value: float) -> torch.Tensor:
+        undefined = ~self.defined
+        return self.values.masked_fill(undefined[:, None] | undefined[None, :], value)
+
+    def masks(self) -> "dict[str, NDArray[np.bool_]]":
+        """Return which channels are `constant`, `infinite` and `degenerate`, copied to the CPU together."""
+        rows = torch.stack([self.constant, self.infinite, self.degenerate]).cpu().numpy()
+        return dict(zip(("constant", "infinite", "degenerate"), rows, strict=True))
 
     def block_means(self, block: int) -> torch.Tensor:
         """Return means over blocks of `block` x `block` channels, (ceil(C / block), same), undefined ones left out.
@@ -54,15 +61,13 @@ class ChannelSimilarity:
 
         Each lies in a row whose largest value is among the 2 * count largest, so only those rows are sorted.
         """
-        values = self.values.clone().fill_diagonal_(-torch.inf)
-        values[~self.defined] = -torch.inf
-        values[:, ~self.defined] = -torch.inf
+        values = self._blanked(-torch.inf).fill_diagonal_(-torch.inf)
         best = values.amax(dim=1).cpu().numpy()
         rows = np.argsort(-best, kind="stable")[: 2 * count].tolist()
         # A matrix product need not be symmetric to the last bit: the better of two equal pairs counts.
         pairs: dict[tuple[int, int], float] = {}
-        for row in rows:
-            for column, value in _best_of_row(values[row].cpu().numpy(), count):
+        for row, found in zip(rows, values[rows].cpu().numpy(), strict=True):
+            for column, value in _best_of_row(found, count):
                 pair = (min(row, column), max(row, column))
                 pairs[pair] = max(value, pairs.get(pair, value))
         best_first = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
@@ -76,7 +81,7 @@ def _best_of_row(values: NDArray[np.float64], count: int) -> Iterator[tuple[int,
 
 
 def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
-    """Return the linear CKA between all channels of one image's `maps` (C, H, W), any real dtype.
+    """Return the linear CKA between all channels of one image's `maps` (C, H, W), any dtype.
 
     The H rows of a map are its examples (4 or more), the W columns its features, each centred over the rows.
     """
@@ -99,11 +104,11 @@ def _scaled(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     CKA does not depend on a channel's size, but the fourth powers on the way to it would overflow.
     """
-    low, high = torch.aminmax(maps.flatten(1), dim=1)
-    peak = torch.maximum(low.double().abs(), high.double().abs())
+    real = as_real(maps)
+    flat = real.flatten(1)
+    peak = torch.maximum(flat.amin(dim=1).double().abs(), flat.amax(dim=1).double().abs())
     infinite = ~torch.isfinite(peak)
-    values = maps.to(torch.float64, copy=True)
-    values[infinite] = 0
+    values = real.to(torch.float64, copy=True).masked_fill_(infinite[:, None, None], 0)
     values /= torch.where(infinite | (peak == 0), 1.0, peak)[:, None, None]
     return values, infinite
 
@@ -140,8 +145,8 @@ class Correlation:
     moments: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
 
     def add(self, maps: torch.Tensor) -> None:
-        """Take in the maps (C, H, W), any real dtype, of one image."""
-        values = maps.flatten(1).to(torch.float64, copy=True)
+        """Take in the maps (C, H, W), any dtype, of one image."""
+        values = as_real(maps).flatten(1).to(torch.float64, copy=True)
         mean = values.mean(dim=1)
         values -= mean[:, None]
         moments = values @ values.T

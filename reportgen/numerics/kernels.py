@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from reportgen.numerics.real import as_real
 from reportgen.numerics.scaling import finite_ranges
 
 _GRAY, _MAGENTA = 128, (255, 0, 255)
@@ -43,8 +44,8 @@ class Summary:
 
 
 def summarise(values: torch.Tensor) -> Summary:
-    """Return the summary of a tensor of any real dtype."""
-    known = values.detach().double().flatten()
+    """Return the summary of a tensor of any dtype; its five numbers are all that leaves its device."""
+    known = as_real(values.detach()).double().flatten()
     finite = torch.isfinite(known)
     missing = int((~finite).sum())
     if missing:
@@ -52,7 +53,8 @@ def summarise(values: torch.Tensor) -> Summary:
     if not known.numel():
         return Summary(torch.nan, torch.nan, torch.nan, torch.nan, missing)
     std, mean = torch.std_mean(known, correction=0)
-    return Summary(float(known.min()), float(known.max()), float(mean), float(std), missing)
+    low, high, mean_, std_ = torch.stack([known.min(), known.max(), mean, std]).tolist()
+    return Summary(low, high, mean_, std_, missing)
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,13 @@ def coloured(kernels: torch.Tensor) -> Coloured:
     Each kernel is scaled over its own range, jointly over inputs and planes: 0 is its smallest weight, 255 its
     largest. A constant kernel is gray; a position with a weight that is not finite is magenta.
     """
-    ranges = finite_ranges(kernels)
-    span = ranges.high - ranges.low
-    low, factor = (part[:, None, None, None, None] for part in (ranges.low, 255 / span))
-    scaled = (kernels.double() - low) * factor + 0.5
-    scaled[ranges.constant] = _GRAY
+    values = as_real(kernels).double()
+    ranges = finite_ranges(values)
+    facts = torch.stack([ranges.low, 255 / (ranges.high - ranges.low), ranges.constant.double()])
+    low, factor, constant = facts.to(values.device)[:, :, None, None, None, None]
+    scaled = torch.where(constant > 0, float(_GRAY), (values - low) * factor + 0.5)
     tiles = scaled.nan_to_num(0, 0, 0).clamp(0, 255).to(torch.uint8).transpose(1, 2).contiguous()
-    holes = ~torch.isfinite(kernels).all(dim=1)
+    holes = ~torch.isfinite(values).all(dim=1)
     for channel, value in enumerate(_MAGENTA):
-        tiles[:, :, channel][holes] = value
+        tiles[:, :, channel].masked_fill_(holes, value)
     return Coloured(tiles, ranges.constant)

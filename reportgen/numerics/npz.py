@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import NDArray
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -20,6 +21,12 @@ def npz_bytes(**arrays: npt.ArrayLike) -> bytes:
         for name, array in arrays.items():
             archive.writestr(_member(name), _npy(array), compresslevel=6)
     return packed.getvalue()
+
+
+def as_float32(values: NDArray[np.float64]) -> NDArray[np.float32] | NDArray[np.float64]:
+    """Return `values` as float32, or as they are where a finite one is too large for that."""
+    finite = np.abs(values[np.isfinite(values)])
+    return values.astype(np.float32) if finite.max(initial=0) <= np.finfo(np.float32).max else values
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -1,5 +1,8 @@
 """From values to palette indices: ranges over finite values, and quantisation.
 
+Values stay on their device. What is copied from it are the ranges of all maps as one small tensor, and later the
+palette indices, a byte a value; ranges, and the ends of colours that come from them, are on the CPU.
+
 Palette indices 0 to 251 are the colour map, 252 the gap between tiles, 253 NaN, 254 +Inf and 255 -Inf. A finite
 value v of a map with the range (low, high) has the index round(251 * (v - low) / (high - low)), clipped to
 0..251; a constant map has the index 0 everywhere.
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from reportgen.errors import UsageError
+from reportgen.numerics.real import as_real
 
 LEVELS = 251
 GAP, NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY = 252, 253, 254, 255
@@ -50,7 +54,7 @@ def parse_scale(text: str) -> Scale:
 
 @dataclass(frozen=True)
 class Ranges:
-    """Per map, float64 tensors of shape (C,): the smallest and largest finite value; NaN where there is none.
+    """Per map, float64 tensors of shape (C,) on the CPU: the smallest and largest finite value; NaN: there is none.
 
     `finite` is whether every value of every map is finite.
     """
@@ -66,19 +70,22 @@ class Ranges:
 
 
 def finite_ranges(maps: torch.Tensor) -> Ranges:
-    """Return the range of each map of (C, H, W), any real dtype, over its finite values."""
-    flat = maps.reshape(maps.shape[0], -1)
-    if not maps.is_floating_point():
-        flat = flat.to(torch.float64)
-    low, high = flat.amin(dim=1), flat.amax(dim=1)  # quicker than torch.aminmax along an axis
-    if bool(torch.isfinite(low).all()) and bool(torch.isfinite(high).all()):
-        return Ranges(low.double(), high.double(), finite=True)
+    """Return the range of each map of (C, H, W), any dtype, over its finite values; of complex ones, magnitudes."""
+    flat = as_real(maps).reshape(maps.shape[0], -1)
+    ends = _on_cpu(flat.amin(dim=1), flat.amax(dim=1))  # quicker than torch.aminmax along an axis
+    if bool(torch.isfinite(ends).all()):
+        return Ranges(ends[0], ends[1], finite=True)
     finite = torch.isfinite(flat)
-    low = torch.where(finite, flat, torch.inf).amin(dim=1).double()
-    high = torch.where(finite, flat, -torch.inf).amax(dim=1).double()
-    empty = ~finite.any(dim=1)
-    low[empty] = high[empty] = torch.nan
-    return Ranges(low, high, finite=False)
+    ends = _on_cpu(
+        torch.where(finite, flat, torch.inf).amin(dim=1), torch.where(finite, flat, -torch.inf).amax(dim=1)
+    )
+    ends[:, ends[0] > ends[1]] = torch.nan
+    return Ranges(ends[0], ends[1], finite=False)
+
+
+def _on_cpu(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Both ends (C,) as float64 (2, C), in one copy."""
+    return torch.stack([low, high]).cpu().double()
 
 
 def apply_scale(scale: Scale, ranges: Ranges) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,29 +112,40 @@ def _overall(ranges: Ranges) -> tuple[float, float]:
 
 
 def quantise(maps: torch.Tensor, ranges: Ranges, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """Return the palette indices (uint8) of `maps` (C, H, W) for the ends `low` and `high` (float64, (C,)).
+    """Return the palette indices (uint8) of `maps` (C, H, W), on their device.
 
-    `ranges` are those of `maps`: they tell whether values must be clipped, and whether some are not finite.
+    `low` and `high` are the ends of the colours (float64, (C,), on the CPU). `ranges` are those of `maps`: they
+    tell whether values must be clipped, and whether some are not finite.
     """
-    span = high - low
-    factor = torch.where(span > 0, LEVELS / span, 0.0)
-    dtype = torch.float64 if _needs_float64(maps, span, low, high) else torch.float32
-    # Subtracting first keeps every digit of a narrow range far from zero, which v * factor + offset loses.
-    scaled = maps.to(dtype) - torch.nan_to_num(low).to(dtype)[:, None, None]
-    scaled.mul_(factor.to(dtype)[:, None, None]).add_(0.5)
+    values = as_real(maps)
+    scaled = _scaled(values, low, high)
     if not ranges.finite:
         indices = scaled.nan_to_num_(0, LEVELS, 0).clamp_(0, LEVELS + 0.5).to(torch.uint8)
-        return _mark_non_finite(indices, maps)
+        return _mark_non_finite(indices, values)
     if bool(((low > ranges.low) | (high < ranges.high)).any()):
         scaled.clamp_(0, LEVELS + 0.5)
     return scaled.to(torch.uint8)
 
 
-def _needs_float64(maps: torch.Tensor, span: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> bool:
+def _scaled(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """A copy of `values` in levels, plus one half: truncated, it is rounded."""
+    span = high - low
+    dtype = torch.float64 if _needs_float64(values, span, low, high) else torch.float32
+    if bool(torch.isinf(span).any()):
+        # Ends as far apart as float64 reaches: at half the size, their distance is a number.
+        values, low, high = values.to(dtype) / 2, low / 2, high / 2
+        span = high - low
+    factor = torch.where(span > 0, LEVELS / span, 0.0)
+    # Subtracting first keeps every digit of a narrow range far from zero, which v * factor + offset loses.
+    ends = torch.stack([torch.nan_to_num(low), factor]).to(values.device, dtype)[:, :, None, None]
+    return values.to(dtype).sub(ends[0]).mul_(ends[1]).add_(0.5)
+
+
+def _needs_float64(values: torch.Tensor, span: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> bool:
     """Whether float32 could lose a level: values it can't hold, or a range too narrow or too far out for it."""
     narrow = (span > 0) & (span < _SMALLEST_RANGE)
     far = torch.maximum(low.abs(), high.abs()) > _LARGEST_VALUE
-    return maps.dtype not in _FLOAT32_EXACT or bool((narrow | far).any())
+    return values.dtype not in _FLOAT32_EXACT or bool((narrow | far).any())
 
 
 _FLOAT32_EXACT = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.bool})

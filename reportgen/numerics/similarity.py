@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
+from reportgen.numerics.real import as_real
+
 MIN_EXAMPLES = 4
 """HSIC_1 divides by n (n - 3)."""
 
@@ -33,16 +35,16 @@ class Gram:
 
 
 def gram(features: torch.Tensor) -> Gram:
-    """Return the Gram matrix (n, n), float64, of `features` (n, p), any real dtype, each centred over the examples.
+    """Return the Gram matrix (n, n), float64, of `features` (n, p), any dtype, each centred over the examples.
 
     Features are converted a part at a time, so no float64 copy of a large map is made.
     """
     count = features.shape[0]
     matrix = torch.zeros(count, count, dtype=torch.float64, device=features.device)
-    square = 0.0
-    for part in torch.split(features, _COLUMNS, dim=1):
+    square = torch.zeros((), dtype=torch.float64, device=features.device)
+    for part in torch.split(as_real(features), _COLUMNS, dim=1):
         values = part.to(torch.float64)
-        square += float(values.square().sum())
+        square += values.square().sum()
         values = values - values.mean(dim=0)
         matrix.addmm_(values, values.T)
     return Gram(matrix, bool(matrix.trace() <= RELATIVE_THRESHOLD * square))

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from reportgen.numerics.binning import Histogram, Integers, count_into, empty_histogram
+from reportgen.numerics.real import as_floating
+from reportgen.numerics.scaling import finite_ranges
 from reportgen.numerics.similarity import RELATIVE_THRESHOLD
 
 MATRIX_CHANNELS = 2048
@@ -32,8 +34,9 @@ MIN_VALUES = 16
 """Correlations of fewer values a channel are undefined: of 4 unrelated values, 1 % correlate by more than 0.99."""
 DUPLICATE, COPY, SATURATED, NEAR_BOUND = 0.99, 0.95, 0.95, 1e-3
 
-# So many values at a time are float64, so that every pass over them stays in the processor's cache.
-_CHUNK = 1 << 17
+# So many values at a time are float64: on the CPU, few enough that every pass over them stays in its cache; on
+# other devices, where each step costs a call, as many as take 64 MB.
+_CHUNK, _DEVICE_CHUNK = 1 << 17, 1 << 23
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -99,7 +102,7 @@ def _reference(values: torch.Tensor) -> Reference:
     values = values.double()
     mean = values.mean()
     deviations = values - mean
-    parts = (float(values.numel()), float(mean), float(deviations.square().sum()))
+    parts = (float(values.numel()), *torch.stack([mean, deviations.square().sum()]).tolist())
     return Reference(deviations, Moments(*(np.array(part) for part in parts)))
 
 
@@ -190,7 +193,7 @@ class _Products:
 class ChannelStatistics:
     """Takes in the maps of one layer, image after image, and keeps what `summarise` needs.
 
-    `channels` is C; `bounds` are those of a bounded activation. Values may be of any real dtype.
+    `channels` is C; `bounds` are those of a bounded activation. Values may be of any dtype.
     """
 
     def __init__(self, channels: int, bounds: Bounds | None = None) -> None:
@@ -204,8 +207,7 @@ class ChannelStatistics:
     def update(self, maps: torch.Tensor, gray: Sequence[Reference] = ()) -> None:
         """Take in maps (N, C, H, W); `gray` is the input of each image on their grid, () where there is none."""
         for number, one in enumerate(maps):
-            values = one.reshape(self.channels, -1)
-            self._add(values if values.is_floating_point() else values.double(), gray[number] if gray else None)
+            self._add(as_floating(one.reshape(self.channels, -1)), gray[number] if gray else None)
             self.images += 1
 
     def _add(self, values: torch.Tensor, gray: Reference | None) -> None:
@@ -249,9 +251,10 @@ def _measure(values: torch.Tensor, gray: Reference | None, bounds: Bounds | None
     bins = empty_histogram(float(low[known].min()), float(high[known].max())) if known.any() else Histogram()
     deviations = gray.deviations.to(values.device) if gray else None
     take = _measure_finite if finite else _measure_holed
-    rows = max(1, _CHUNK // values.shape[1])
+    chunk = _CHUNK if values.device.type == "cpu" else _DEVICE_CHUNK
+    rows = max(1, chunk // values.shape[1])
     parts = [take(part, deviations, bounds, bins) for part in torch.split(values, rows)]
-    count, mean, scatter, cross, *counts = np.concatenate(parts, axis=1)
+    count, mean, scatter, cross, *counts = torch.cat(parts, dim=1).cpu().numpy()
     zeros, nans, infinities, near = (number.astype(np.int64) for number in counts)
     moments = gray.moments if gray else Moments(*(np.array(fact) for fact in (values.shape[1], math.nan, math.nan)))
     finite_moments = Moments(count, mean, scatter)
@@ -259,22 +262,14 @@ def _measure(values: torch.Tensor, gray: Reference | None, bounds: Bounds | None
 
 
 def _ends(values: torch.Tensor) -> tuple[Floats, Floats, bool]:
-    """The smallest and largest finite value of each row (NaN: none), and whether all values are finite.
-
-    Two reductions: torch.aminmax over an axis takes 30 times as long (torch 2.14, CPU).
-    """
-    low, high = values.amin(1), values.amax(1)
-    finite = bool(torch.isfinite(low).all() and torch.isfinite(high).all())
-    if not finite:
-        holes = ~torch.isfinite(values)
-        low, high = values.masked_fill(holes, math.inf).amin(1), values.masked_fill(holes, -math.inf).amax(1)
-        low, high = (end.masked_fill(holes.all(1), math.nan) for end in (low, high))
-    return low.double().cpu().numpy(), high.double().cpu().numpy(), finite
+    """The smallest and largest finite value of each row (NaN: none), and whether all values are finite."""
+    ranges = finite_ranges(values)
+    return ranges.low.numpy(), ranges.high.numpy(), ranges.finite
 
 
 def _measure_finite(
     part: torch.Tensor, gray: torch.Tensor | None, bounds: Bounds | None, bins: Histogram
-) -> Floats:
+) -> torch.Tensor:
     """Count some channels (c, P) into `bins`; return (8, c): count, mean, scatter, products with the gray input,
     zeros, NaN, infinities, values near a bound.
     """
@@ -287,10 +282,12 @@ def _measure_finite(
     exact.sub_(mean[:, None])
     none = torch.zeros_like(mean)
     facts = [none + part.shape[1], mean, *_scatters(exact, gray), zeros, none, none, near]
-    return torch.stack(facts).cpu().numpy()
+    return torch.stack(facts)
 
 
-def _measure_holed(part: torch.Tensor, gray: torch.Tensor | None, bounds: Bounds | None, bins: Histogram) -> Floats:
+def _measure_holed(
+    part: torch.Tensor, gray: torch.Tensor | None, bounds: Bounds | None, bins: Histogram
+) -> torch.Tensor:
     """As `_measure_finite`, for values of which some are not finite."""
     exact = part.to(torch.float64, copy=True)
     finite, nans = torch.isfinite(exact), torch.isnan(exact).sum(1).double()
@@ -303,7 +300,7 @@ def _measure_holed(part: torch.Tensor, gray: torch.Tensor | None, bounds: Bounds
     mean = exact.sum(1) / count.clamp(min=1)
     exact.sub_(mean[:, None]).mul_(finite)
     infinities = part.shape[1] - count - nans
-    return torch.stack([count, mean, *_scatters(exact, gray), zeros, nans, infinities, near]).cpu().numpy()
+    return torch.stack([count, mean, *_scatters(exact, gray), zeros, nans, infinities, near])
 
 
 def _scatters(deviations: torch.Tensor, gray: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

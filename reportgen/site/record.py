@@ -46,8 +46,20 @@ class ImageEntry:
 
 
 @dataclass(frozen=True)
+class SkippedImageEntry:
+    """An image that was left out because it could not be used, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class LayerEntry:
-    """One node of the graph. `shape` is that of its value for one image; `selected` whether it has a page."""
+    """One node of the graph. `shape` is that of its value for one image; `selected` whether it has a page.
+
+    `layout` has a letter an axis, or several in parentheses for one that is made of several: `NCHW`, `(NHW)LC`;
+    empty where nothing says which axis is which. `reading` says in words how the value was read.
+    """
 
     index: int
     name: str
@@ -64,6 +76,7 @@ class LayerEntry:
     detail: str = ""
     title: str = ""
     selected: bool = True
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,8 @@ class Record:
     options: Mapping[str, Any]
     schema: int = SCHEMA
     generator: str = "reportgen"
+    skipped_images: list[SkippedImageEntry] = field(default_factory=list)
+    """Images that were left out; a key that earlier versions did not write."""
 
 
 def to_json(record: Record) -> str:
@@ -149,6 +164,7 @@ def from_json(text: str, where: str = FILE_NAME) -> Record:
                 f"{where}: written with schema {values['schema']}, and this version reads {SCHEMA}; "
                 "install the reportgen that wrote it"
             )
+        values = {**_ADDED, **values}
         parts = {part.name: values[_key(part)] for part in fields(Record)}
         parts |= {name: [_entry(kind, value) for value in values[name]] for name, kind in _LISTS.items()}
         record = Record(**{**parts, "model": _entry(ModelEntry, values["model"])})
@@ -187,7 +203,10 @@ _LISTS: Mapping[str, type[Any]] = {
     "layers": LayerEntry,
     "figures": FigureEntry,
     "kinds": KindEntry,
+    "skipped_images": SkippedImageEntry,
 }
+_ADDED: Mapping[str, Any] = {"skipped_images": ()}
+"""Keys that were added to schema 1, with what they are in records written before."""
 
 
 def _entry(kind: type[Any], values: Mapping[str, Any]) -> Any:

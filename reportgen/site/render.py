@@ -11,9 +11,10 @@ from markupsafe import Markup
 
 import reportgen
 from reportgen.names import slugify
+from reportgen.site.axes import axes, shape, values
 from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
 from reportgen.site.pages import Link, Page, Pages
-from reportgen.site.record import LayerEntry, Record
+from reportgen.site.record import LayerEntry, ModelEntry, Record
 
 STATIC = ("site.css",)
 
@@ -103,7 +104,16 @@ def _environment(directory: Path) -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.filters.update(number=number, operation=operation, plural=plural, shape=shape, sized=sized)
+    environment.filters.update(
+        axes=axes,
+        number=number,
+        operation=operation,
+        plural=plural,
+        shape=shape,
+        sized=sized,
+        tracer=tracer,
+        values=values,
+    )
     environment.tests["group"] = lambda part: hasattr(part, "parts")
     environment.tests["linked"] = lambda link: isinstance(link, Link) and bool(link.address)
     return environment
@@ -122,18 +132,17 @@ def _static_files(directory: Path) -> Iterator[tuple[str, str]]:
         yield f"static/{stem}.{hashlib.sha256(text.encode()).hexdigest()[:10]}.{suffix}", text
 
 
-def shape(layer: LayerEntry) -> str:
-    """A layer's shape for people: `64 × 56 × 56` for one image, or an en dash where there is none."""
-    if layer.shape is None:
-        return "–"
-    return " × ".join(map(str, layer.shape[1:] or layer.shape))
-
-
 def operation(layer: LayerEntry) -> str:
     """What a layer does, in a word: its module's class, or the last part of its function's name."""
     if layer.op == "placeholder":
         return "the network's input"
     return layer.module_type or layer.target.rsplit(".", 1)[-1]
+
+
+def tracer(model: ModelEntry) -> str:
+    """How the nodes were found: by torch.fx ahead of the run, or as the model ran; another tracer by its name."""
+    known = {"fx": "torch.fx, ahead of the run", "eager": "running the model and following each operation (eager)"}
+    return known.get(model.tracer, model.tracer)
 
 
 def sized(size: float) -> str:

@@ -25,14 +25,30 @@ def make(name: str, options: FigureOptions | None = None) -> FigureKind:
     return next(kind for kind in figure_kinds(options or FigureOptions(), SUBJECT) if kind.name == name)
 
 
+def outputs(maps: torch.Tensor) -> list[object]:
+    """What models return: scores, scores of positions, detections in both forms, and a container of all sorts."""
+    images, boxes = len(maps), maps.flatten(1)[:, :4]
+    corners = [torch.nn.functional.pad(row, (0, 4 - len(row)))[None] for row in boxes]
+    return [
+        maps.mean((2, 3)),
+        {"out": maps, "aux": maps.flip(1)},
+        [{"boxes": one, "labels": torch.tensor([7]), "scores": one[:, 0]} for one in corners],
+        {"logits": maps.flatten(2).mT, "pred_boxes": maps[:, :1].flatten(2).mT.expand(-1, -1, 4)},
+        (None, "text", {"states": [maps, torch.zeros(images, dtype=torch.long)]}),
+    ]
+
+
 def products(kind: FigureKind, maps: torch.Tensor) -> Iterator[Product]:
     """Everything a kind makes in a report with one batch, one map node and one vector node."""
     vectors = vector(maps.mean((2, 3)))
-    yield from kind.begin_batch(Batch(vectors.images, maps[:, :1].expand(-1, 3, -1, -1)))
+    batch = Batch(vectors.images, maps[:, :1].expand(-1, 3, -1, -1))
+    yield from kind.begin_batch(batch)
     for event in (activation(maps), vectors):
         if kind.wants(event.layer):
             kind.observe(event)
             yield from kind.update(event)
+    for output in outputs(maps):
+        yield from kind.returned(batch, output)
     yield from kind.end_batch()
     yield from kind.compute()
 
@@ -72,6 +88,28 @@ def test_figures_do_not_depend_on_the_batch_size(name: str) -> None:
     apart = [figure for number in range(3) for figure in figures_of_node(name, maps[number : number + 1])]
     one_by_one = [(figure.files, figure.data) for figure in apart]
     assert one_by_one == together
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_figures_of_what_is_returned_do_not_depend_on_the_batch_size(name: str) -> None:
+    maps = torch.randn(3, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+    together = figures_of_outputs(name, maps)
+    apart = [figures_of_outputs(name, maps[number : number + 1]) for number in range(3)]
+    for place, output in enumerate(together):
+        assert [figure for figures in apart for figure in figures[place]] == output
+
+
+def figures_of_outputs(name: str, maps: torch.Tensor) -> list[list[object]]:
+    """Files and data of the figures a kind makes of each output."""
+    images = activation(maps).images
+    returned = [make(name).returned(Batch(images, maps), output) for output in outputs(maps)]
+    return [[(product.files, product.data) for product in made if isinstance(product, Figure)] for made in returned]
+
+
+def test_returned_values_are_drawn_in_the_contract() -> None:
+    maps = torch.randn(1, 8, 5, 5, generator=torch.Generator().manual_seed(1))
+    drawn = {name for name in NAMES for figures in figures_of_outputs(name, maps) if figures}
+    assert drawn == {"class_map", "detections"}
 
 
 def figures_of_node(name: str, maps: torch.Tensor) -> list[Figure]:

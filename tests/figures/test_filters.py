@@ -22,7 +22,8 @@ from reportgen.entities import Activation, Batch, Layer
 from reportgen.figures.base import Figure, FigureOptions, Product, Subject
 from reportgen.figures.filters import ANNOTATED, MOST_IN_MATRIX, Filters
 from reportgen.network.capture import walk
-from reportgen.network.graph import evaluating, trace
+from reportgen.network.graph import trace
+from reportgen.network.isolation import evaluating
 
 
 @pytest.fixture(autouse=True)

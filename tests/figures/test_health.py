@@ -24,7 +24,8 @@ from reportgen.figures.base import DataFile, Figure, FigureOptions, Product, Sub
 from reportgen.figures.findings import rank_findings
 from reportgen.figures.health import Health, bounds_of
 from reportgen.network.capture import walk
-from reportgen.network.graph import evaluating, trace
+from reportgen.network.graph import trace
+from reportgen.network.isolation import evaluating
 from reportgen.numerics.statistics import MATRIX_CHANNELS, Bounds
 
 Step = tuple[Layer, torch.Tensor]

@@ -20,7 +20,8 @@ from reportgen.errors import UsageError
 from reportgen.figures.base import DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.hypercolumn import Hypercolumn, default_sets, display_factor, find_stages, resolve_sets
 from reportgen.network.capture import walk
-from reportgen.network.graph import Network, evaluating, trace
+from reportgen.network.graph import Network, trace
+from reportgen.network.isolation import evaluating
 from reportgen.numerics.scaling import parse_scale
 
 NAMES = ["x", "conv1", "relu", "layer1.0.conv1", "layer1.0.add", "layer1.1.conv1", "layer2.0.conv1", "fc"]

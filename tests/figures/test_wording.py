@@ -30,11 +30,18 @@ def test_what_is_not_finite_is_no_json_number(value: float) -> None:
 
 
 def test_counts() -> None:
-    assert [count(1, "channel"), count(2048, "channel"), count(4, "batch"), count(21, "class")] == [
+    assert [
+        count(1, "channel"),
+        count(2048, "channel"),
+        count(4, "batch"),
+        count(21, "class"),
+        count(2, "box"),
+    ] == [
         "1 channel",
         "2,048 channels",
         "4 batches",
         "21 classes",
+        "2 boxes",
     ]
     assert count_shown(64, 512, "channel") == "64 of 512 channels"
     assert count_shown(1, 1, "channel") == "the one channel"

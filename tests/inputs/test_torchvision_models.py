@@ -239,7 +239,7 @@ def test_waiting_for_the_server_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_no_server_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way down to the socket, to a name that never resolves (RFC 2606)."""
-    weights = SimpleNamespace(name="W", url="https://weights.invalid/net-00000000.pth")
+    weights = SimpleNamespace(name="W", url="https://weights.invalid/net-00000000.pth", meta={})
 
     def build(weights: Any, progress: bool) -> nn.Module:
         torch.hub.load_state_dict_from_url(weights.url, progress=progress, check_hash=True)

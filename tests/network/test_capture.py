@@ -10,7 +10,8 @@ from torch import fx, nn
 
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.network.capture import stream, walk
-from reportgen.network.graph import Network, evaluating, trace
+from reportgen.network.graph import Network, trace
+from reportgen.network.isolation import evaluating
 
 SMALL = {"swin_t": 64, "vit_b_16": 32}
 ARCHITECTURES = [

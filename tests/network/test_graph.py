@@ -10,7 +10,8 @@ from torch import nn
 from torchvision.models.feature_extraction import get_graph_node_names
 
 from reportgen.errors import InputError, UsageError
-from reportgen.network.graph import describe, select, trace
+from reportgen.network.graph import describe, trace
+from reportgen.network.selection import select
 
 
 def build(name: str) -> nn.Module:

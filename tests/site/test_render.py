@@ -29,8 +29,9 @@ from canned import (
 )
 from checker import check_site
 from reportgen.names import slugify
+from reportgen.site.axes import shape
 from reportgen.site.record import KindEntry, Record, from_json, to_json
-from reportgen.site.render import number, operation, plural, render, shape, sized, templates_directory
+from reportgen.site.render import number, operation, plural, render, sized, templates_directory, tracer
 
 if TYPE_CHECKING:
     from reportgen.driver import Report
@@ -452,13 +453,6 @@ def test_sizes_have_thousands_separators() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "text"), [(None, "–"), ([1, 64, 7, 5], "64 × 7 × 5"), ([1, 10], "10"), ([7], "7"), ([], "")]
-)
-def test_shapes_are_those_of_one_image(dimensions: list[int] | None, text: str) -> None:
-    assert shape(make_layer("x", shape=dimensions)) == text
-
-
-@pytest.mark.parametrize(
     ("changes", "text"),
     [
         ({}, "Conv2d"),
@@ -488,3 +482,18 @@ def test_a_network_of_a_thousand_layers_is_rendered() -> None:
     names = [f"blocks.{index // 10}.conv{index % 10}" for index in range(1000)]
     files = render(make_record(chain(names), [make_image("a.png")])).files
     assert len([name for name in files if name.startswith("layers/")]) == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("fx", "torch.fx, ahead of the run"),
+        ("eager", "running the model and following each operation (eager)"),
+        ("other", "other"),
+    ],
+)
+def test_the_page_about_the_report_says_how_nodes_were_found_and_why(name: str, words: str) -> None:
+    why = "torch.fx: symbolically traced variables cannot be used as inputs to control flow"
+    record = with_model(make_record(), tracer=name, tracer_reason=why)
+    assert tracer(record.model) == words
+    assert f'<dd>{words}<br><span class="quiet">{why}</span></dd>' in render(record).files["about.html"]

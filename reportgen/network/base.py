@@ -1,0 +1,50 @@
+"""What both streams are to the rest: layers, and a walk over what each computes."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from reportgen.entities import Activation, Batch, Failure, Layer
+
+Walk = Generator[Activation | Failure, None, Any]
+Precision = Callable[[], AbstractContextManager[Any]]
+
+
+class Network(Protocol):
+    """A model whose nodes are known, and which can be run a node at a time."""
+
+    layers: tuple[Layer, ...]
+    outputs: tuple[str, ...]
+    """The names of the nodes whose values the model returns."""
+    tracer: str
+    """fx or eager."""
+    tracer_reason: str
+    differences: list[str]
+    """Where a walk computed other nodes than were learned, a line each."""
+
+    def module_of(self, layer: Layer) -> nn.Module | None:
+        """The module that a layer calls, None for functions."""
+        ...
+
+    def walk(self, batch: Batch, wanted: Set[str] | None = None) -> Walk:
+        """Run the model on `batch`; yield each wanted node (default: all) as soon as it is computed.
+
+        The next operation runs only when the next node is asked for. Returns (as the generator's value) what the
+        model itself returns, None when that could not be computed. The model must be in eval mode.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is walked: the context of each forward pass, and whether attention is wanted."""
+
+    precision: Precision = nullcontext
+    attention: bool = False
+
+
+def names_of(layers: Sequence[Layer]) -> Mapping[str, Layer]:
+    return {layer.name: layer for layer in layers}

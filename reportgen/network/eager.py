@@ -1,0 +1,566 @@
+"""The same stream for models that torch.fx can't trace: the model runs as it is and is watched.
+
+Hooks on modules say where the run is; a TorchFunctionMode sees each operation outside leaf modules. A first pass
+learns the nodes. In later ones the model runs in a thread of its own that hands each value over and waits: its next
+operation runs only when the next node is asked for.
+"""
+
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from reportgen.entities import Activation, Attention, Batch, Failure, Layer
+from reportgen.errors import InputError
+from reportgen.names import slugify
+from reportgen.network.attention import attention_of
+from reportgen.network.axes import Axes, is_known
+from reportgen.network.base import Settings, Walk
+from reportgen.network.bytecode import is_operator, parts_taken, size_parts
+from reportgen.network.graph import describe
+from reportgen.network.layout import read
+from reportgen.network.leaves import is_leaf
+from reportgen.network.naming import Namer, base_name
+from reportgen.network.operations import (
+    Call,
+    Operand,
+    axes_after,
+    demands_channels_first,
+    input_axes,
+    operation_name,
+    parameter_axes,
+    part_axes,
+    plain_name,
+)
+from reportgen.parts import flatten
+
+_REFLECTED = {
+    "rsub": "sub", "radd": "add", "rmul": "mul", "rpow": "pow", "rdiv": "truediv", "rtruediv": "truediv",
+    "rfloordiv": "floordiv", "rmatmul": "matmul", "rmod": "mod", "iadd": "add", "and": "and_", "or": "or_",
+    "xor": "xor", "rand": "and_", "ror": "or_",
+}  # fmt: skip
+# `x / y` arrives as div, `x *= y` as mul_, which torch.fx calls by their operators.
+_OPERATORS = {"div": "truediv", "remainder": "mod", "add_": "add", "sub_": "sub", "mul_": "mul", "div_": "truediv"}
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One node as a pass met it."""
+
+    name: str
+    op: str
+    target: str
+    operation: nn.Module | str
+    parents: tuple[str, ...]
+    value: object
+    axes: Any
+    call: Call | None = None
+    arguments: tuple[Sequence[Any], Mapping[str, Any]] = ((), {})
+
+
+@dataclass
+class _Trouble:
+    """Where a pass ended early, and why."""
+
+    name: str
+    reason: str
+
+
+class _Stopped(BaseException):
+    """Ends the model's thread when nobody asks for its next node; no model's `except Exception` holds it up."""
+
+
+Emit = Callable[[_Step], None]
+
+
+@dataclass
+class _Known:
+    """A tensor that a node made."""
+
+    name: str
+    axes: Axes | None
+    tensor: "weakref.ref[torch.Tensor]"
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every operation and leaf module of one pass and emits a step for each that depends on the input."""
+
+    def __init__(self, module: nn.Module, images: int, demands: Set[str], deep: bool, emit: Emit) -> None:
+        super().__init__()
+        self._root, self._images, self._demands, self._deep, self._emit = module, images, demands, deep, emit
+        self._paths: dict[int, str] = {}
+        for path, child in module.named_modules():
+            self._paths.setdefault(id(child), path)
+        self._parameters = {id(parameter): name for name, parameter in module.named_parameters()}
+        self._namer = Namer(path for path in self._paths.values())
+        self._way: list[str] = [""]
+        self._inside = 0
+        self._known: dict[int, _Known] = {}
+        self.demanded: set[str] = set()
+        self.trouble: _Trouble | None = None
+
+    # Watching
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Hooks on every module below the root; all of them gone afterwards."""
+        handles = []
+        for child in self._root.modules():
+            if child is self._root or isinstance(child, torch.jit.ScriptFunction):
+                continue
+            try:
+                handles.append(child.register_forward_pre_hook(self._enter, with_kwargs=True))
+                handles.append(child.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
+            except (RuntimeError, AttributeError):  # compiled modules take no hooks: they are seen from outside
+                continue
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Inside a leaf the mode is off: with one, torch's own modules would take slower ways."""
+        if not self._inside and is_leaf(module, deep=self._deep):
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch annotates neither
+            self._read_parameters((args, kwargs))
+            self._inside = len(self._way) + 1
+        self._way.append(self._paths.get(id(module), self._way[-1]))
+
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        path = self._way.pop()
+        if self._inside > len(self._way):
+            self._inside = 0
+            try:
+                if output is None:
+                    self._note_trouble(path, "")
+                else:
+                    self._add(self._namer.name(path), "call_module", path, module, args, kwargs, output)
+            finally:
+                self.__enter__()  # type: ignore[no-untyped-call]
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._inside:
+            return func(*args, **kwargs)
+        if func is torch.Tensor.__iter__:
+            return self._iterate(args[0])
+        try:
+            value = func(*args, **kwargs)
+        except Exception as error:
+            self._note_trouble(base_name(self._way[-1], _name(func)), _told(error))
+            raise
+        if isinstance(value, torch.Size):
+            self._count_size(func)
+        elif isinstance(value, torch.Tensor | tuple | list) or _name(func) == "setitem":
+            self._see(func, args, kwargs, value)
+        return value
+
+    def _iterate(self, tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+        """`for part in tensor` and `a, b = tensor`: each part is a node, as torch.fx has it."""
+        parts = tensor.unbind(0)
+        if self._find(tensor):
+            for place, part in enumerate(parts):
+                self._add_item(tensor, place, part)
+        return iter(parts)
+
+    def _count_size(self, func: Any) -> None:
+        """Numbers in the names count the parts of sizes too, in torch.fx."""
+        self._namer.name(base_name(self._way[-1], "getattr" if _is_getter(func) else "size"))
+        for _ in range(size_parts()):
+            self._namer.name(base_name(self._way[-1], "getitem"))
+
+    def _see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any) -> None:
+        if not self._depends((args, kwargs)):
+            return
+        self._read_parameters((args, kwargs))
+        short = _name(func)
+        name = self._namer.name(base_name(self._way[-1], short))
+        if short == "setitem":
+            value = args[0]
+        op = "call_method" if getattr(func, "__objclass__", None) is not None and short == func.__name__ else ""
+        rule = _getter_name(func) if _is_getter(func) else operation_name(func)
+        operation = rule if rule != "setitem" else "clone"
+        self._add(name, op or "call_function", _target(func, short), operation, args, kwargs, value)
+
+    # Knowing
+
+    def _find(self, tensor: torch.Tensor) -> _Known | None:
+        known = self._known.get(id(tensor))
+        return known if known is not None and known.tensor() is tensor else None
+
+    def _depends(self, arguments: Any) -> bool:
+        return any(self._find(tensor) or id(tensor) in self._parameters for _, tensor in flatten(arguments))
+
+    def _keep(self, tensor: torch.Tensor, name: str, axes: Axes | None) -> None:
+        self._known[id(tensor)] = _Known(name, axes, weakref.ref(tensor))
+
+    def _read_parameters(self, arguments: Any) -> None:
+        """A parameter that an operation reads is a node, once."""
+        for _, tensor in flatten(arguments):
+            target = self._parameters.get(id(tensor))
+            if target is not None and not self._find(tensor):
+                name = self._namer.name(base_name(self._way[-1], target.replace(".", "_")))
+                axes = parameter_axes(tensor.shape, target)
+                self._keep(tensor, name, axes)
+                self._emit(_Step(name, "get_attr", target, "", (), tensor, axes))
+
+    def add_input(self, name: str, tensor: torch.Tensor) -> None:
+        """Enter a tensor that the model is called with."""
+        axes = input_axes(tensor.shape, self._images)
+        name = self._namer.name(name)
+        self._keep(tensor, name, axes)
+        self._emit(_Step(name, "placeholder", name, "", (), tensor, axes))
+
+    def _add(
+        self,
+        name: str,
+        op: str,
+        target: str,
+        operation: nn.Module | str,
+        args: Any,
+        kwargs: Mapping[str, Any],
+        value: Any,
+    ) -> None:
+        """Emit the node and, when it returned several tensors, each of them."""
+        parents = tuple(dict.fromkeys(known.name for known in self._knowns((args, kwargs))))
+        call_args, call_kwargs = self._operands(args), {key: self._operands(one) for key, one in kwargs.items()}
+        shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
+        call = Call(operation, tuple(call_args), call_kwargs, shape, self._images)
+        self._note_demand(call, args)
+        if isinstance(value, torch.Tensor):
+            axes = self._demanded(name, value, axes_after(call))
+            self._keep(value, name, axes)
+            self._emit(_Step(name, op, target, operation, parents, value, axes, call, (args, kwargs)))
+            return
+        self._emit(_Step(name, op, target, operation, parents, value, None, call, (args, kwargs)))
+        self._add_parts(name, call, value)
+
+    def _add_parts(self, name: str, call: Call, value: Any) -> None:
+        if not isinstance(value, tuple | list):
+            for part, tensor in flatten(value):
+                self._add_part(f"{name}.{part}", name, tensor, None)
+            return
+        axes = part_axes(call, value)
+        for place in parts_taken(len(value)):
+            part = value[place]
+            if isinstance(part, torch.Tensor):
+                self._add_part(base_name(self._way[-1], "getitem"), name, part, axes[place])
+            else:
+                self._namer.name(base_name(self._way[-1], "getitem"))
+                for inner, tensor in flatten(part):
+                    self._add_part(f"{name}.{place}.{inner}", name, tensor, None)
+        for place, part in enumerate(value):
+            if isinstance(part, torch.Tensor) and not self._find(part):
+                self._keep(part, name, axes[place])
+
+    def _add_part(self, base: str, parent: str, tensor: torch.Tensor, axes: Axes | None) -> None:
+        name = self._namer.name(base)
+        self._keep(tensor, name, axes)
+        self._emit(_Step(name, "call_function", "_operator.getitem", "getitem", (parent,), tensor, axes))
+
+    def _add_item(self, whole: torch.Tensor, place: int, part: torch.Tensor) -> None:
+        known = self._find(whole)
+        call = Call("getitem", (self._operands(whole), place), {}, tuple(part.shape), self._images)
+        self._add_part(base_name(self._way[-1], "getitem"), known.name if known else "", part, axes_after(call))
+
+    def _knowns(self, arguments: Any) -> Iterator[_Known]:
+        for _, tensor in flatten(arguments):
+            known = self._find(tensor)
+            if known:
+                yield known
+
+    def _operands(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            known = self._find(value)
+            return Operand(tuple(value.shape), known.axes if known else None)
+        if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
+            return type(value)(map(self._operands, value)) if type(value) in (tuple, list) else value
+        return value
+
+    def _note_demand(self, call: Call, args: Any) -> None:
+        """A value of unknown axes that is taken for (N, C, positions) is read so in the passes to come."""
+        known = self._find(args[0]) if args and isinstance(args[0], torch.Tensor) else None
+        unread = known is not None and (known.axes is None or not all(map(is_known, known.axes)))
+        if known and unread and demands_channels_first(call.operation):
+            self.demanded.add(known.name)
+
+    def _demanded(self, name: str, value: torch.Tensor, axes: Axes | None) -> Axes | None:
+        unread = axes is None or not all(map(is_known, axes))
+        if unread and name in self._demands and value.dim() in (3, 4, 5) and value.shape[0] == self._images:
+            return input_axes(value.shape, self._images)
+        return axes
+
+    def _note_trouble(self, name: str, reason: str) -> None:
+        if self.trouble is None:
+            self.trouble = _Trouble(name or "output", reason)
+
+    def end(self, error: Exception) -> None:
+        """The pass ended with an error."""
+        self._note_trouble(base_name(self._way[-1], "forward"), "")
+        if self.trouble and not self.trouble.reason:
+            self.trouble.reason = f"{self.trouble.name} raised {_told(error)}"
+
+    def returned(self, output: Any) -> tuple[str, ...]:
+        """Return the names of the nodes that the model returned; what no node made becomes one."""
+        names = []
+        for part, tensor in flatten(output):
+            known = self._find(tensor)
+            if known is None:
+                name = self._namer.name(f"output.{part}" if part else "output")
+                self._keep(tensor, name, None)
+                self._emit(_Step(name, "output", name, "", (), tensor, None))
+                known = self._find(tensor)
+            if known:
+                names.append(known.name)
+        return tuple(dict.fromkeys(names))
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _is_getter(func: Any) -> bool:
+    return getattr(func, "__name__", "") == "__get__"
+
+
+def _getter_name(func: Any) -> str:
+    return plain_name(str(getattr(getattr(func, "__self__", None), "__name__", "")))
+
+
+def _name(func: Any) -> str:
+    """The name that torch.fx would give the operation's node."""
+    if _is_getter(func):
+        return "getattr"
+    name = str(getattr(func, "__name__", "operation")).partition(".")[0]
+    if name.startswith("__") and name.endswith("__"):
+        return _REFLECTED.get(name[2:-2], name[2:-2])
+    return _OPERATORS.get(name, name) if name in _OPERATORS and is_operator() else name
+
+
+def _target(func: Any, short: str) -> str:
+    home = getattr(func, "__module__", None) or "torch.Tensor"
+    return f"{home}.{_getter_name(func) or short if _is_getter(func) else short}"
+
+
+# Passes
+
+
+class EagerNetwork:
+    """A model that runs as it is and is watched."""
+
+    tracer = "eager"
+
+    def __init__(
+        self, module: nn.Module, batch: Batch, reason: str, *, deep: bool = False, settings: Settings | None = None
+    ) -> None:
+        """Run `module` once on `batch` to learn its nodes.
+
+        Raises InputError when it can't be run on it at all.
+        """
+        self._module, self._deep, self._settings = module, deep, settings or Settings()
+        self.tracer_reason = reason
+        self.differences: list[str] = []
+        self._demands: frozenset[str] = frozenset()
+        layers: list[Layer] = []
+        run = _Pass(self, batch, lambda step: layers.append(self._layer(len(layers), step)))
+        run.run()
+        if run.watch.trouble:
+            self._check_begun(layers, run)
+            layers.append(_failed_layer(len(layers), run.watch.trouble, layers))
+        self._demands = frozenset(run.watch.demanded)
+        self.layers = tuple(layers)
+        self.outputs = run.outputs
+
+    def _check_begun(self, layers: Sequence[Layer], run: "_Pass") -> None:
+        trouble = run.watch.trouble
+        if trouble and all(layer.op == "placeholder" for layer in layers):
+            raise InputError(
+                f"{type(self._module).__name__}: the model can't be run on a picture: {trouble.reason}; wrap it in "
+                "a model that takes a batch of pictures and nothing else"
+            ) from run.error
+
+    def _layer(self, index: int, step: _Step) -> Layer:
+        module = step.operation if isinstance(step.operation, nn.Module) else None
+        return Layer(
+            index=index,
+            name=step.name,
+            slug=slugify(step.name),
+            op=step.op,
+            target=step.target,
+            module_type=type(module).__name__ if module is not None else "",
+            parents=step.parents,
+            detail=describe(module) if module is not None else "",
+        )
+
+    def module_of(self, layer: Layer) -> nn.Module | None:
+        return self._module.get_submodule(layer.target) if layer.op == "call_module" else None
+
+    def walk(self, batch: Batch, wanted: Set[str] | None = None) -> Walk:
+        """See `base.Network.walk`. A pass that computes other nodes than were learned is noted in `differences`."""
+        known = {layer.name: layer for layer in self.layers}
+        missing = dict(known)
+        extra: list[str] = []
+        handover = _Handover()
+
+        def emit(step: _Step) -> None:
+            layer = missing.pop(step.name, None)
+            if layer is None:
+                extra.append(step.name)
+            elif wanted is None or layer.name in wanted:
+                handover.offer(self._activation(layer, step, batch))
+
+        run = _Pass(self, batch, emit)
+        yield from handover.watch(run.run)
+        yield from self._missing(missing, run, batch, wanted)
+        if extra:
+            names = ", ".join(image.name for image in batch.images) or "this batch"
+            self.differences.append(_difference(names, extra))
+        return run.output
+
+    def _activation(self, layer: Layer, step: _Step, batch: Batch) -> Activation:
+        images = len(batch.tensor)
+        reading = read(step.value, step.axes, images, parameter=step.op == "get_attr")
+        return Activation(layer, batch.images, step.value, reading, self._attention(step))
+
+    def _attention(self, step: _Step) -> Attention | None:
+        if not self._settings.attention or step.call is None:
+            return None
+        return attention_of(step.call, *step.arguments, step.value, step.axes)
+
+    def _missing(
+        self, missing: Mapping[str, Layer], run: "_Pass", batch: Batch, wanted: Set[str] | None
+    ) -> Iterator[Failure]:
+        trouble = run.watch.trouble
+        for name, layer in missing.items():
+            if wanted is not None and name not in wanted:
+                continue
+            if trouble is None:
+                reason = "the model did not compute it: it took another way than with the first image"
+            else:
+                reason = trouble.reason if name == trouble.name else f"it was not reached: {trouble.reason}"
+            yield Failure(layer, batch.images, reason)
+
+
+def _failed_layer(index: int, trouble: _Trouble, layers: Sequence[Layer]) -> Layer:
+    """The node at which the first pass ended."""
+    taken = {layer.name for layer in layers}
+    name = trouble.name
+    while name in taken:
+        name += "_failed"
+    trouble.name = name
+    parents = (layers[-1].name,) if layers else ()
+    return Layer(index, name, slugify(name), "call_function", name, "", parents)
+
+
+def _difference(names: str, extra: Sequence[str]) -> str:
+    more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
+    return f"{names}: the model computed nodes that it had not with the first image: {', '.join(extra[:3])}{more}"
+
+
+@dataclass
+class _Pass:
+    """One run of the model under watch."""
+
+    network: EagerNetwork
+    batch: Batch
+    emit: Emit
+    output: Any = None
+    outputs: tuple[str, ...] = ()
+    error: Exception | None = None
+    watch: _Watch = field(init=False)
+
+    def __post_init__(self) -> None:
+        network = self.network
+        self.watch = _Watch(network._module, len(self.batch.tensor), network._demands, network._deep, self.emit)
+
+    @torch.no_grad()
+    def run(self) -> None:
+        """Run the model; what it raises is kept in `error` and in the watch's `trouble`."""
+        module, args, kwargs = self.network._module, self.batch.arguments, dict(self.batch.kwargs)
+        for name, tensor in _inputs(module, args, kwargs):
+            self.watch.add_input(name, tensor)
+        try:
+            with self.network._settings.precision(), self.watch.hooked(), self.watch:
+                output = module(*args, **kwargs)
+            self.outputs = self.watch.returned(output)
+            self.output = output
+        except Exception as error:  # noqa: BLE001 - the user's code; one bad node never stops a report
+            self.error = error
+            self.watch.end(error)
+
+
+def _inputs(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors that the model is called with, by its forward's own words."""
+    try:
+        bound: Mapping[str, Any] = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        bound = {"input": tuple(args), **kwargs}
+    yield from flatten(dict(bound))
+
+
+class _Handover:
+    """Hands events from the model's thread to the consumer's: one at a time, the giver waits."""
+
+    def __init__(self) -> None:
+        self._ready, self._taken = threading.Semaphore(0), threading.Semaphore(0)
+        self._event: Activation | None = None
+        self._closed = False
+
+    def offer(self, event: Activation) -> None:
+        """Called in the model's thread: wait until the event was taken and the next is asked for."""
+        self._event = event
+        del event
+        self._ready.release()
+        self._taken.acquire()
+        if self._closed:
+            raise _Stopped
+
+    def watch(self, run: Callable[[], None]) -> Iterator[Activation]:
+        """Run `run` in a thread and yield what it offers; raises what it raises."""
+        raised: list[BaseException] = []
+        done = threading.Event()
+
+        def work() -> None:
+            try:
+                run()
+            except _Stopped:
+                pass
+            except BaseException as error:  # noqa: BLE001 - raised again where it can be seen
+                raised.append(error)
+            done.set()
+            self._ready.release()
+
+        thread = threading.Thread(target=work, name="reportgen-model", daemon=True)
+        thread.start()
+        try:
+            yield from self._events(done)
+        finally:
+            self._closed = True
+            self._taken.release()
+            thread.join(timeout=2)  # an operation that stands still must not hold up an interrupt
+        if raised:
+            raise raised[0]
+
+    def _events(self, done: threading.Event) -> Iterator[Activation]:
+        while True:
+            self._ready.acquire()
+            event, self._event = self._event, None
+            if event is None:
+                if done.is_set():
+                    return
+                continue
+            yield event
+            del event
+            self._taken.release()

@@ -1,0 +1,79 @@
+"""Which stream a model gets: torch.fx, torch.fx with the model package's own leaves, or the eager one."""
+
+import importlib
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from reportgen.entities import Batch
+from reportgen.errors import InputError
+from reportgen.network.base import Network, Settings
+from reportgen.network.capture import GraphNetwork
+from reportgen.network.eager import EagerNetwork
+from reportgen.network.graph import trace
+from reportgen.network.leaves import Leaves
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why torch.fx can't trace a model."""
+
+    reason: str
+
+
+def trace_model(
+    module: nn.Module, batch: Batch, *, tracer: str = "auto", deep: bool = False, settings: Settings | None = None
+) -> Network:
+    """Return the network of `module`, in eval mode, as `tracer` (auto, fx or eager) has it.
+
+    auto tries torch.fx, then torch.fx with the leaves that timm declares for its models, then the eager stream,
+    which runs the model once on `batch`. Raises InputError when fx is asked for and can't, or when the model can't
+    be run on `batch`.
+    """
+    if tracer == "eager":
+        return EagerNetwork(module, batch, "the eager stream was asked for", deep=deep, settings=settings)
+    refusal = _why_no_graph(batch) if tracer == "auto" else None
+    traced = refusal or _traced(module, deep, settings, reraise=tracer == "fx")
+    if isinstance(traced, GraphNetwork):
+        return traced
+    return EagerNetwork(module, batch, f"{traced.reason}; the model was run as it is", deep=deep, settings=settings)
+
+
+def _why_no_graph(batch: Batch) -> _Refusal | None:
+    lone = all(isinstance(argument, torch.Tensor) for argument in batch.arguments) and not batch.kwargs
+    return None if lone else _Refusal("the model is called with more than one batch of pictures")
+
+
+def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise: bool) -> GraphNetwork | _Refusal:
+    try:
+        return GraphNetwork(trace(module, deep=deep), "torch.fx traced the whole forward pass", settings)
+    except InputError as error:
+        leaves = _timm_leaves(module)
+        if leaves is not None:
+            try:
+                network = trace(module, deep=deep, leaves=leaves)
+                told = "torch.fx traced the forward pass with the leaves that timm declares for it"
+                return GraphNetwork(network, told, settings)
+            except InputError:
+                pass
+        if reraise:
+            raise
+        cause = error.__cause__ or error
+        return _Refusal(f"torch.fx can't trace it ({type(cause).__name__}: {_first_line(cause)})")
+
+
+def _first_line(error: BaseException) -> str:
+    line = str(error).strip().partition("\n")[0].rstrip(".")
+    return line if len(line) <= 120 else f"{line[:117]}..."
+
+
+def _timm_leaves(module: nn.Module) -> Leaves | None:
+    """The modules and functions that timm lists as not traceable; None for models of others."""
+    if not any(type(child).__module__.startswith("timm.") for child in module.modules()):
+        return None
+    try:
+        features = importlib.import_module("timm.models._features_fx")
+    except ImportError:
+        return None
+    return Leaves(tuple(features.get_notrace_modules()), tuple(features.get_notrace_functions()))
