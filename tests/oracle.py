@@ -28,7 +28,7 @@ Digest = tuple[tuple[int, ...], str, bytes]
 
 HANDS_ON = re.compile(
     r"(^|\.)_?(getitem|getattr|contiguous|to|type_as|float|half|double|detach|data|dropout\w*|feature_dropout|identity|"
-    r"alias|real|requires_grad_|resolve_conj|pin_memory|cpu|cuda|broadcast_tensors|meshgrid|unbind|pop|next|"
+    r"alias|real|requires_grad_|resolve_conj|flatten|squeeze|pin_memory|cpu|cuda|broadcast_tensors|meshgrid|unbind|pop|next|"
     r"atleast_\dd|positive|conj|expand_as|as_tensor|asarray|repeat_interleave|setitem|set_|get|"
     r"_assert\w*)(_\d+)?$",
     re.IGNORECASE,

@@ -3,6 +3,7 @@
 Nothing is loaded until an exhibit is asked for its specimen, and nothing is downloaded.
 """
 
+import importlib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -62,17 +63,21 @@ def _stir(module: nn.Module) -> None:
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
 
 
+SOURCES = ("torchvision", "timm", "transformers")
+
+
 def exhibits(source: str = "", pattern: str = "") -> list[Exhibit]:
     """Every exhibit of a source (all sources by default) whose name or family contains `pattern`."""
-    from zoo_timm import TIMM
-    from zoo_torchvision import TORCHVISION
-    from zoo_transformers import TRANSFORMERS
+    chosen = [found for name in SOURCES if source in ("", name) for found in _list(name)]
+    return [found for found in chosen if pattern in found.name or pattern in found.family]
 
-    sources = {"torchvision": TORCHVISION, "timm": TIMM, "transformers": TRANSFORMERS}
-    chosen = [exhibit for name, found in sources.items() if source in ("", name) for exhibit in found]
-    return [exhibit for exhibit in chosen if pattern in exhibit.name or pattern in exhibit.family]
+
+def _list(source: str) -> list[Exhibit]:
+    """The exhibits of one source; only now is it imported."""
+    found: list[Exhibit] = importlib.import_module(f"zoo_{source}").EXHIBITS
+    return found
 
 
 def exhibit(source: str, name: str) -> Exhibit:
     """The one exhibit of this name."""
-    return next(found for found in exhibits(source) if found.name == name)
+    return next(found for found in _list(source) if found.name == name)

@@ -130,7 +130,7 @@ def _chosen(family: str) -> str:
     return SMALLEST.get(family) or str(timm.list_models(module=family)[0])
 
 
-TIMM = [
+EXHIBITS = [
     Exhibit("timm", _chosen(family), family, partial(_load, family, _chosen(family)), family in LARGE)
     for family in timm.list_modules()
     if timm.list_models(module=family)

@@ -68,14 +68,14 @@ def _load_quantized(name: str) -> Specimen:
     )
 
 
-TORCHVISION = [
-    Exhibit("torchvision", name, _family(name), partial(_load, name), name in LARGE)
-    for name in torchvision.models.list_models()
-]
-"""`list_models()`; its `quantized_*` are models of floats, ready to be quantised."""
-
 QUANTIZED = [
     Exhibit("torchvision", f"{name}-int8", _family(name), partial(_load_quantized, name))
     for name in ("quantized_mobilenet_v2", "quantized_resnet18", "quantized_shufflenet_v2_x0_5")
 ]
 """Some of these that compute with 8-bit integers."""
+
+EXHIBITS = [
+    Exhibit("torchvision", name, _family(name), partial(_load, name), name in LARGE)
+    for name in torchvision.models.list_models()
+] + QUANTIZED
+"""`list_models()`; its `quantized_*` are models of floats, ready to be quantised; and QUANTIZED."""

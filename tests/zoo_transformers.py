@@ -125,7 +125,7 @@ _PVT = {
 }
 _SWIN2SR = {"image_size": 32, "patch_size": 1, "embed_dim": 16, "depths": [2], "num_heads": [2], "window_size": 4}
 
-TRANSFORMERS = [
+EXHIBITS = [
     _entry("vit", "ViTModel", "ViT", PLAIN),
     _entry("vit", "ViTForImageClassification", "ViT", PLAIN),
     _entry("deit", "DeiTModel", "DeiT", PLAIN),
