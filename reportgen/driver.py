@@ -148,7 +148,7 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
 
 
 def _peek(batches: Iterator[Batch]) -> tuple[Batch | None, Iterator[Batch]]:
-    """The first batch, from which the nodes may have to be learned, and all of them; None where each image is bad."""
+    """The first batch, from which nodes may have to be learned, and all of them; None where each image is bad."""
     first = next(batches, None)
     return first, chain([first], batches) if first is not None else batches
 

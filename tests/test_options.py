@@ -242,3 +242,19 @@ def test_categories_come_from_a_list_or_a_file(tmp_path: Path) -> None:
         make_options({"categories": tmp_path / "names.txt"})
     with pytest.raises(UsageError, match=r"missing\.txt: can't read"):
         make_options({"categories": "missing.txt"})
+
+
+@pytest.mark.parametrize(
+    ("given", "query"),
+    [("auto", "auto"), ("class", "class"), ("mean", "mean"), ("3,4", "3,4"), (" 03, 4", "3,4"), ([0, 13], "0,13")],
+)
+def test_the_query_of_attention_is_a_word_or_a_position(given: Any, query: str) -> None:
+    assert make_options({"attention_query": given}).attention_query == query
+
+
+@pytest.mark.parametrize(
+    "given", ["", "cls", "3", "3,4,5", "-1,2", "1.5,2", "a,b", [1], [True, 1], [1, 2.0], 7, None]
+)
+def test_another_query_is_refused(given: Any) -> None:
+    with pytest.raises(UsageError, match=r"attention_query = .*must be auto, class, mean or ROW,COLUMN"):
+        make_options({"attention_query": given})

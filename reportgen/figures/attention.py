@@ -99,7 +99,7 @@ class AttentionMaps(BaseKind):
             _opening(f"Where {query} looks in", layer, image, tiles, drawn),
             _say_keys(attention, len(found.maps), drawn.over),
             self._say_colours(tiles, attention),
-            *_say_shares(shares, attention),
+            _say_shares(shares, attention),
             _say_source(attention.source),
             "The query's own part is outlined in white." if drawn.over and _cell(found.query, attention) else "",
             f"For the query {self.options.attention_query}: {found.note}." if found.note else "",
@@ -256,13 +256,19 @@ def _say_keys(attention: Attention, images: int, over: bool) -> str:
     return f"{keys}; each weight lies over its part of the image." if over else f"{keys}."
 
 
-def _say_shares(shares: Mapping[str, Sequence[float]], attention: Attention) -> Iterator[str]:
+def _say_shares(shares: Mapping[str, Sequence[float]], attention: Attention) -> str:
     heads = attention.weights.shape[1]
-    for label, each in shares.items():
-        ends = [percent(min(each[:heads])), percent(max(each[:heads]))]
-        told = ends[0] if ends[0] == ends[1] else " to ".join(ends)
-        whose = "a head's weight goes" if heads > 1 else "the weight goes"
-        yield f"{told} of {whose} to {describe_kind(label, attention.keys)}, which is not on the map."
+    told = [
+        f"{_span(each[:heads])} of {'a head' if heads > 1 else 'the head'}'s weight goes to "
+        f"{describe_kind(label, attention.keys)}"
+        for label, each in shares.items()
+    ]
+    return f"Not on the map: {', '.join(told)}." if told else ""
+
+
+def _span(shares: Sequence[float]) -> str:
+    ends = percent(min(shares)), percent(max(shares))
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def _say_source(source: str) -> str:

@@ -1,6 +1,7 @@
 """Which query of an attention node is shown, what it gives to which keys, and how tokens are described."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -33,24 +34,26 @@ def look(attention: Attention, asked: str, images: int) -> Look:
     "auto" asks for the class token, and without one for the mean. Raises ValueError, with the reason, where no
     query gives a map.
     """
-    note = ""
+    reasons: list[str] = []
     for query in (CLASS, MEAN) if asked == AUTO else (asked, CLASS, MEAN):
         try:
             maps = attention.look(query)
         except ValueError as error:
-            note = note or str(error)
+            reasons.append(str(error))
             continue
-        return _finish(attention, maps, query, "" if asked in (AUTO, query) else note)
+        return _finish(attention, maps, query, "" if asked in (AUTO, query) else reasons[0])
     if attention.windowed or attention.weights.shape[0] != images or any(run.grid for run in attention.queries):
-        raise ValueError(note)
+        raise ValueError(reasons[-1])
     # Queries without positions, such as a decoder's object queries, may still look at keys that have them.
     maps = fold(attention.weights.mean(dim=2), attention.keys)
-    return _finish(attention, maps, ALL, "" if asked == AUTO else note)
+    return _finish(attention, maps, ALL, "" if asked == AUTO else reasons[0])
 
 
 def _finish(attention: Attention, maps: torch.Tensor, query: str, note: str) -> Look:
-    known = not attention.windowed and attention.weights.shape[0] == maps.shape[0]
-    shares = shares_of(row_of(attention.weights, attention.queries, query), attention.keys) if known else {}
+    shares: Mapping[str, torch.Tensor] = {}
+    if not attention.windowed and attention.weights.shape[0] == maps.shape[0]:
+        with suppress(ValueError):  # without a place of its own, what the query gives to the others is not known
+            shares = shares_of(row_of(attention.weights, attention.queries, query), attention.keys)
     return Look(maps.to(torch.float32), query, note, shares)
 
 

@@ -30,7 +30,7 @@ from reportgen.numerics.scaling import finite_ranges, quantise
 
 LARGEST = 2048
 """Layers with more tokens are left out: a product takes time with their third power."""
-_NAMED = 4
+_NAMED = 2
 """A caption names all layers of a list of at most so many."""
 
 
@@ -138,11 +138,10 @@ class Rollouts:
         }
 
     def _caption(self, image: InputImage, row: _Row, ends: tuple[float, float], over: bool) -> str:
-        whose = f"{describe_query(row.query, self._tokens)} of {self._layers[-1]}"
         sentences = [
-            f"Attention rollout (Abnar and Zuidema, 2020) for {image.name}: from which positions {whose} has what "
-            f"it holds, if attention alone carried it through {_list_of(self._layers)}. Each layer's weights are "
-            f"averaged over its heads, and half of every token stays with itself, for the residual connection.",
+            f"Attention rollout for {image.name} (Abnar and Zuidema, 2020) over {_list_of(self._layers)}: how much "
+            f"of each position has reached {describe_query(row.query, self._tokens)} after the last of them, by "
+            f"attention alone. Heads are averaged; half of each token stays, for the residual connection.",
             f"{describe_tokens(self._tokens, 'token')}.",
             _say_ends(ends, self._cmap, over),
             *self._say_shares(row),
@@ -153,7 +152,7 @@ class Rollouts:
 
     def _say_shares(self, row: _Row) -> Iterator[str]:
         for label, share in row.shares.items():
-            yield f"{percent(share)} comes from {describe_kind(label, self._tokens)}, which is not on the map."
+            yield f"{percent(share)} comes from {describe_kind(label, self._tokens)}."
 
 
 def why_not(attention: Attention, images: int) -> str:
@@ -187,7 +186,7 @@ def _read(product: torch.Tensor, tokens: Sequence[Run], asked: str) -> _Row:
 
 
 def _list_of(names: Sequence[str]) -> str:
-    """`2 layers (a, b)`; of many the first and the last."""
+    """`2 layers (a, b)`; of more the first and the last."""
     told = ", ".join(names) if len(names) <= _NAMED else f"{names[0]} to {names[-1]}"
     return f"{count(len(names), 'layer')} ({told})"
 

@@ -56,6 +56,12 @@ def is_known(one: Axis) -> bool:
     return "?" not in kinds_of(one)
 
 
+def absorbs(one: Axis) -> bool:
+    """Whether the axis is channels, with all that was merged into them: the positions of a flattened map."""
+    kinds = kinds_of(one)
+    return "C" in kinds and "N" not in kinds
+
+
 def is_position(one: Axis) -> bool:
     """Whether the axis is positions or tokens, and nothing else but images."""
     kinds = kinds_of(one)
@@ -172,9 +178,19 @@ def cut(one: Axis, start: int, size: int, step: int = 1) -> Axis:
         return axis("C", size)
     if len(one) == 1 and one[0].kind in "DHWN" and one[0].stride == 1:
         return axis(one[0].kind, size)
+    if len(one) > 1 and one[0].kind == "C" and step == 1:
+        return _cut_outer(one, start, size)
     if step == 1 and (kinds == {"L"} or (len(runs_of(one)) == 1 and runs_of(one)[0].grid)):
         return axis_of_runs(_cut_runs(runs_of(one), start, size))
     return axis("?", size) if size != 1 else ()
+
+
+def _cut_outer(one: Axis, start: int, size: int) -> Axis:
+    """Whole steps of the outermost atom: the first of two frames whose images stand one after the other."""
+    inner = size_of(one[1:])
+    if start % inner or size % inner:
+        return axis("?", size)
+    return one[1:] if size == inner else (Atom("C", size // inner), *one[1:])
 
 
 def _cut_runs(runs: Sequence[Run], start: int, size: int) -> list[Run]:
@@ -194,6 +210,8 @@ def join(parts: Sequence[Axis]) -> Axis:
     """The axis of parts that are put one after the other."""
     total = sum(map(size_of, parts))
     kinds = set().union(*map(kinds_of, parts))
+    if kinds == {"N"} and len(set(parts)) == 1:  # several sets of the images, one after the other
+        return (Atom("C", len(parts)), *parts[0])
     if "C" in kinds:
         return axis("C", total)
     if len(kinds) == 1 and all(len(part) == 1 for part in parts) and kinds <= set("DHW"):
@@ -210,13 +228,13 @@ def layout_of(axes: Axes) -> str:
     """
     if not all(map(is_known, axes)):
         return ""
-    flat = not any(atom.kind == "H" for one in axes for atom in one if "C" not in kinds_of(one))
+    flat = not any(atom.kind == "H" for one in axes for atom in one if not absorbs(one))
     return "".join(_letter(one, flat) for one in axes)
 
 
 def _letter(one: Axis, flat: bool) -> str:
     kinds = list(dict.fromkeys(atom.kind for atom in one))
-    if "C" in kinds:
+    if absorbs(one):
         return "C"
     if not kinds:
         return "1"

@@ -102,6 +102,7 @@ class _Watch(TorchFunctionMode):
         self._namer = Namer(path for path in self._paths.values())
         self._way: list[str] = [""]
         self._inside = 0
+        self._giving = False
         self._known: dict[int, _Known] = {}
         self.demanded: set[str] = set()
         self.trouble: _Trouble | None = None
@@ -128,6 +129,8 @@ class _Watch(TorchFunctionMode):
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Inside a leaf the mode is off: with one, torch's own modules would take slower ways."""
+        if self._giving:
+            return
         if not self._inside and is_leaf(module, deep=self._deep):
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch annotates neither
             self._read_parameters((args, kwargs))
@@ -135,6 +138,8 @@ class _Watch(TorchFunctionMode):
         self._way.append(self._paths.get(id(module), self._way[-1]))
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if self._giving:
+            return
         path = self._way.pop()
         if self._inside > len(self._way):
             self._inside = 0
@@ -192,6 +197,14 @@ class _Watch(TorchFunctionMode):
         operation = rule if rule != "setitem" else "clone"
         self._add(name, op or "call_function", _target(func, short), operation, args, kwargs, value)
 
+    def _give(self, step: _Step) -> None:
+        """Whoever is given a step may run modules, to compute attention again: that is not the model's run."""
+        self._giving = True
+        try:
+            self._emit(step)
+        finally:
+            self._giving = False
+
     # Knowing
 
     def _find(self, tensor: torch.Tensor) -> _Known | None:
@@ -212,14 +225,14 @@ class _Watch(TorchFunctionMode):
                 name = self._namer.name(base_name(self._way[-1], target.replace(".", "_")))
                 axes = parameter_axes(tensor.shape, target)
                 self._keep(tensor, name, axes)
-                self._emit(_Step(name, "get_attr", target, "", (), tensor, axes))
+                self._give(_Step(name, "get_attr", target, "", (), tensor, axes))
 
     def add_input(self, name: str, tensor: torch.Tensor) -> None:
         """Enter a tensor that the model is called with."""
         axes = input_axes(tensor.shape, self._images)
         name = self._namer.name(name)
         self._keep(tensor, name, axes)
-        self._emit(_Step(name, "placeholder", name, "", (), tensor, axes))
+        self._give(_Step(name, "placeholder", name, "", (), tensor, axes))
 
     def _add(
         self,
@@ -240,15 +253,16 @@ class _Watch(TorchFunctionMode):
         if isinstance(value, torch.Tensor):
             axes = self._demanded(name, value, axes_after(call))
             self._keep(value, name, axes)
-            self._emit(_Step(name, op, target, operation, parents, value, axes, call, (args, kwargs)))
+            self._give(_Step(name, op, target, operation, parents, value, axes, call, (args, kwargs)))
             return
-        self._emit(_Step(name, op, target, operation, parents, value, None, call, (args, kwargs)))
+        self._give(_Step(name, op, target, operation, parents, value, None, call, (args, kwargs)))
         self._add_parts(name, call, value)
 
     def _add_parts(self, name: str, call: Call, value: Any) -> None:
         if not isinstance(value, tuple | list):
             for part, tensor in flatten(value):
-                self._add_part(f"{name}.{part}", name, tensor, None)
+                one = Call(call.operation, call.args, call.kwargs, tuple(tensor.shape), self._images)
+                self._add_part(f"{name}.{part}", name, tensor, axes_after(one))
             return
         axes = part_axes(call, value)
         for place in parts_taken(len(value)):
@@ -266,7 +280,7 @@ class _Watch(TorchFunctionMode):
     def _add_part(self, base: str, parent: str, tensor: torch.Tensor, axes: Axes | None) -> None:
         name = self._namer.name(base)
         self._keep(tensor, name, axes)
-        self._emit(_Step(name, "call_function", "_operator.getitem", "getitem", (parent,), tensor, axes))
+        self._give(_Step(name, "call_function", "_operator.getitem", "getitem", (parent,), tensor, axes))
 
     def _add_item(self, whole: torch.Tensor, place: int, part: torch.Tensor) -> None:
         known = self._find(whole)
@@ -283,6 +297,8 @@ class _Watch(TorchFunctionMode):
         if isinstance(value, torch.Tensor):
             known = self._find(value)
             return Operand(tuple(value.shape), known.axes if known else None)
+        if isinstance(value, Mapping):
+            return {key: self._operands(part) for key, part in value.items()}
         if isinstance(value, tuple | list) and not isinstance(value, torch.Size):
             return type(value)(map(self._operands, value)) if type(value) in (tuple, list) else value
         return value
@@ -318,7 +334,7 @@ class _Watch(TorchFunctionMode):
             if known is None:
                 name = self._namer.name(f"output.{part}" if part else "output")
                 self._keep(tensor, name, None)
-                self._emit(_Step(name, "output", name, "", (), tensor, None))
+                self._give(_Step(name, "output", name, "", (), tensor, None))
                 known = self._find(tensor)
             if known:
                 names.append(known.name)

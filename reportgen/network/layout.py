@@ -1,7 +1,7 @@
 """Which axis of a value is which, decided from the operations that make and use it, and its maps and tokens.
 
-The axes of every value are followed through the network (`axes`, `operations`): convolutions and pooling say what is
-a channel and what a position, reshapes and permutes move these, elementwise operations keep them. A value that
+The axes of every value are followed through the network (`axes`, `operations`): convolutions and pooling say what
+is a channel and what a position, reshapes and permutes move these, elementwise operations keep them. A value that
 nothing speaks for is not drawn as a map: a guess could be wrong without anybody noticing.
 """
 
@@ -16,6 +16,7 @@ from reportgen.network.axes import (
     Atom,
     Axes,
     Axis,
+    absorbs,
     chain,
     grid_axis,
     is_known,
@@ -45,7 +46,7 @@ def read(value: object, axes: Axes | None, images: int, *, parameter: bool = Fal
 
 def _read_known(value: torch.Tensor, axes: Axes, images: int, layout: str) -> Reading:
     shape = _shape(value)
-    sides = [atom.kind for one in axes if "C" not in kinds_of(one) for atom in one]
+    sides = [atom.kind for one in axes if not absorbs(one) for atom in one]
     if "K" in sides:
         return Reading(layout, None, _why_attention(axes, shape), description=_describe(axes, value))
     missing = _why_no_images(axes, images, shape)
@@ -101,8 +102,7 @@ def fold(value: torch.Tensor, axes: Axes, images: int) -> torch.Tensor | None:
     """
     pieces: list[Atom] = []
     for one in axes:
-        absorbed = "C" in kinds_of(one)
-        pieces += [Atom("C", size_of(one))] if absorbed else list(one)
+        pieces += [Atom("C", size_of(one))] if absorbs(one) else list(one)
     order = _order(pieces)
     if order is None:
         return None
@@ -143,7 +143,7 @@ def _shape(value: torch.Tensor) -> str:
 
 
 def _why_no_images(axes: Axes, images: int, shape: str) -> str:
-    counted = math.prod(atom.size for one in axes if "C" not in kinds_of(one) for atom in one if atom.kind == "N")
+    counted = math.prod(atom.size for one in axes for atom in one if atom.kind == "N")
     there = any("N" in kinds_of(one) for one in axes)
     if there and counted != images:
         return f"a value of {shape} whose first axis is not the {images} images"
@@ -156,7 +156,10 @@ def _why_unread(value: torch.Tensor, axes: Axes | None, images: int) -> str:
     shape = _shape(value)
     regions = axes is not None and len(axes) == 4 and not is_known(axes[0]) and all(map(is_known, axes[1:]))
     if regions and value.shape[0] != images:
-        return f"{value.shape[0]} regions of {value.shape[1]} channels, {value.shape[2]} × {value.shape[3]} each"
+        sides = f"{value.shape[2]} × {value.shape[3]}"
+        return (
+            f"{value.shape[0]} regions or sets of {value.shape[1]} channels, {sides} each, which are not the images"
+        )
     if value.dim() == 4:
         return f"a tensor of {shape}: no operation says which of its axes are channels and positions"
     return f"a tensor of {value.dim()} axes ({shape or 'a single number'}): it is not a set of maps"
@@ -186,7 +189,7 @@ def _why_attention(axes: Axes, shape: str) -> str:
 def _describe(axes: Axes, value: torch.Tensor) -> str:
     """Say in words what was read, where that is more than channels and positions."""
     said = [_describe_tokens(one) for one in axes]
-    frames = [atom.size for one in axes for atom in one if atom.kind == "D" and "C" not in kinds_of(one)]
+    frames = [atom.size for one in axes for atom in one if atom.kind == "D" and not absorbs(one)]
     said.append(_describe_windows(axes))
     if frames and math.prod(frames) > 1:
         said.append(f"{math.prod(frames)} frames, side by side")
@@ -222,7 +225,7 @@ def describe_runs(runs: Sequence[Run], noun: str = "token") -> str:
 
 
 def _describe_windows(axes: Axes) -> str:
-    pieces = [atom for one in axes if "C" not in kinds_of(one) for atom in one if atom.kind in "HW"]
+    pieces = [atom for one in axes if not absorbs(one) for atom in one if atom.kind in "HW"]
     by_kind: Mapping[str, list[Atom]] = {kind: [atom for atom in pieces if atom.kind == kind] for kind in "HW"}
     if not any(len(atoms) > 1 for atoms in by_kind.values()):
         return ""

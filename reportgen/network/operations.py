@@ -127,8 +127,14 @@ def _broadcast(call: Call) -> Axes | None:
     if all(operand.axes is None for operand in ranked):
         return None
     if not _broadcasts(call):
-        return ranked[0].axes if ranked[0].shape == call.shape else None
+        return _same_but_for_ones(ranked[0], call.shape)
     return tuple(_shared(ranked, place - len(call.shape), size) for place, size in enumerate(call.shape))
+
+
+def _same_but_for_ones(operand: Operand, shape: tuple[int, ...]) -> Axes | None:
+    """The operand's axes, where axes of one step are all that it differs in."""
+    alike = [size for size in operand.shape if size > 1] == [size for size in shape if size > 1]
+    return reshape(operand.axes, shape) if operand.axes is not None and alike else None
 
 
 def _broadcasts(call: Call) -> bool:
@@ -529,6 +535,18 @@ def _unfold(call: Call) -> Axes | None:
     return (_images_axis(call), axis("C", call.shape[1]), grid_axis(grid))
 
 
+def _folded(call: Call) -> Axes | None:
+    """Patches put back to their places."""
+    if len(call.shape) != 4:
+        return None
+    return (_images_axis(call), *(axis(kind, size) for kind, size in zip("CHW", call.shape[1:], strict=True)))
+
+
+def _pyramid(call: Call) -> Axes | None:
+    """The levels of a feature pyramid, in a dict."""
+    return _folded(call)
+
+
 def _regions(call: Call) -> Axes | None:
     """Regions of interest: the first axis is not the images."""
     return (axis("?", call.shape[0]), axis("C", call.shape[1]), axis("H", call.shape[2]), axis("W", call.shape[3]))
@@ -544,7 +562,7 @@ def _no_rule(_: Call) -> Axes | None:
 
 _FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(["conv1d", "conv_transpose1d"], _spatial(1, new_channels=True)),
-    **dict.fromkeys(["conv2d", "conv_transpose2d", "deform_conv2d", "pixel_shuffle", "pixel_unshuffle", "fold",
+    **dict.fromkeys(["conv2d", "conv_transpose2d", "deform_conv2d", "pixel_shuffle", "pixel_unshuffle",
                      "col2im"], _spatial(2, new_channels=True)),
     **dict.fromkeys(["conv3d", "conv_transpose3d"], _spatial(3, new_channels=True)),
     **{f"{kind}_pool{sides}d": _spatial(sides, new_channels=False) for sides in (1, 2, 3)
@@ -570,7 +588,8 @@ _FUNCTIONS: dict[str, Rule] = {
                      "linalg_vector_norm", "linalg_norm", "count_nonzero"], _reduce),
     **dict.fromkeys(["matmul", "bmm", "baddbmm"], _matmul), "einsum": _einsum,
     "scaled_dot_product_attention": _fused_attention, "multi_head_attention_forward": _like_query,
-    "unfold": _unfold, **dict.fromkeys(["pad", "roll", "flip", "patch_merging_pad"], _like_first),
+    **dict.fromkeys(["fold", "col2im"], _folded), "unfold": _unfold,
+    **dict.fromkeys(["pad", "roll", "flip", "_patch_merging_pad"], _like_first),
     **{f"fft_{kind}fft{sides}": _like_first for kind in ("", "i", "r", "ir") for sides in ("", "2", "n")},
     **dict.fromkeys(["roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool"], _regions),
     **dict.fromkeys(["view_as_real", "view_as_complex"], _complex_view),
@@ -580,7 +599,7 @@ _FUNCTIONS: dict[str, Rule] = {
 }  # fmt: skip
 
 _MODULES: Sequence[tuple[tuple[type, ...], Rule]] = (
-    ((nn.modules.conv._ConvNd, nn.PixelShuffle, nn.PixelUnshuffle, nn.Fold, torchvision.ops.DeformConv2d,
+    ((nn.modules.conv._ConvNd, nn.PixelShuffle, nn.PixelUnshuffle, torchvision.ops.DeformConv2d,
       torchvision.ops.Conv2dNormActivation, torchvision.ops.Conv3dNormActivation),
      _spatial(0, new_channels=True)),
     ((nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
@@ -597,6 +616,8 @@ _MODULES: Sequence[tuple[tuple[type, ...], Rule]] = (
     ((nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder, nn.TransformerDecoderLayer,
       nn.TransformerDecoder), _like_query),
     ((nn.Unfold,), _unfold),
+    ((nn.Fold,), _folded),
+    ((torchvision.ops.FeaturePyramidNetwork,), _pyramid),
     ((nn.modules.padding._ConstantPadNd, nn.modules.padding._ReflectionPadNd,
       nn.modules.padding._ReplicationPadNd, nn.modules.padding._CircularPadNd), _like_first),
     ((torchvision.ops.RoIAlign, torchvision.ops.RoIPool, torchvision.ops.MultiScaleRoIAlign), _regions),
@@ -620,7 +641,8 @@ def operation_name(function: Any) -> str:
     ours = function is getattr(operator, getattr(function, "__name__", ""), None) or not home
     if not ours and home.partition(".")[0] not in ("torch", "torchvision", "_operator", "math"):
         return ""
-    return plain_name(getattr(function, "__name__", ""))
+    name = str(getattr(function, "__name__", ""))
+    return name if name.startswith("_") and home.startswith("torchvision") else plain_name(name)
 
 
 def plain_name(name: str) -> str:

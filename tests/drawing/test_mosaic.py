@@ -39,3 +39,15 @@ def test_the_picture_is_near_square_whatever_the_tile(height: int, width: int) -
         mosaic = plan(count, height, width)
         assert mosaic.columns * (mosaic.rows - 1) < count <= mosaic.columns * mosaic.rows
         assert 2 / 3 < mosaic.width / mosaic.height < 3 / 2
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_coloured_tiles_lie_where_indices_would(count: int) -> None:
+    tiles = np.random.default_rng(count).integers(0, 256, (count, 5, 9, 3), dtype=np.uint8)
+    mosaic = plan(count, 5, 9)
+    lines = assemble(tiles, mosaic, (1, 2, 3))
+    assert not lines[:, 0].any()
+    picture = lines[:, 1:].reshape(mosaic.height, mosaic.width, 3)
+    for channel in range(3):
+        alone = assemble(np.ascontiguousarray(tiles[..., channel]), mosaic, channel + 1)
+        assert np.array_equal(picture[..., channel], alone[:, 1:])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from reportgen.drawing.palette import palette
-from reportgen.drawing.png import encode_indexed, encode_picture
+from reportgen.drawing.png import encode_colours, encode_indexed, encode_picture
 from reportgen.errors import UsageError
 
 
@@ -57,3 +57,16 @@ def test_a_picture_is_lossless_and_bears_no_metadata() -> None:
 def test_an_unknown_colour_map_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"there is no colour map 'viridus'; did you mean .*viridis"):
         palette("viridus")
+
+
+def test_pillow_reads_the_colours_back_and_where_they_are_transparent() -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (23, 17, 3), dtype=np.uint8)
+    pixels[4:9, 3] = (0, 255, 0)
+    lines = np.concatenate([np.zeros((23, 1), np.uint8), pixels.reshape(23, -1)], axis=1)
+    before = lines.copy()
+    picture = Image.open(io.BytesIO(encode_colours(lines, (0, 255, 0))))
+    assert picture.mode == "RGB"
+    assert np.array_equal(np.asarray(picture), pixels)
+    opacity = np.asarray(picture.convert("RGBA"))[..., 3]
+    assert np.array_equal(opacity == 0, (pixels == (0, 255, 0)).all(axis=2))
+    assert np.array_equal(lines, before)

@@ -60,3 +60,17 @@ def test_classes_are_named_where_the_names_fit() -> None:
     assert describe_class_names(("disc", "ring"), 2) == ""
     assert describe_class_names((), 2) == "The names of the classes are not known; they are numbered from 0."
     assert describe_class_names(("disc",), 2).startswith("1 name of classes is known, which does not fit;")
+
+
+def test_plurals() -> None:
+    assert [count(2, noun) for noun in ("channel", "batch", "query", "key")] == [
+        "2 channels",
+        "2 batches",
+        "2 queries",
+        "2 keys",
+    ]
+    assert count(1, "query") == "1 query"
+
+
+def test_an_undefined_percentage_is_said_to_be() -> None:
+    assert percent(float("nan")) == "undefined"

@@ -497,3 +497,55 @@ def test_the_page_about_the_report_says_how_nodes_were_found_and_why(name: str, 
     record = with_model(make_record(), tracer=name, tracer_reason=why)
     assert tracer(record.model) == words
     assert f'<dd>{words}<br><span class="quiet">{why}</span></dd>' in render(record).files["about.html"]
+
+
+# Attention
+
+SVG = "{http://www.w3.org/2000/svg}"
+HEADS: dict[str, Any] = {
+    "view": "heads", "names": ["0", "1", "mean"], "low": [0.0, 0.01, 0.02], "high": [0.5, None, 0.25],
+    "shares": {"class token": [0.125, 0.25, 0.1875]}, "colours": [0.0, None], "cmap": "viridis", "pixels": 1,
+    "columns": 2, "rows": 2, "tile_width": 20, "tile_height": 10, "gap": 2,
+}  # fmt: skip
+ROLLOUT: dict[str, Any] = {
+    "view": "rollout", "layers": ["a0", "a1", "a2", "a3", "a4"], "left_out": {"b": "<why>", "c": "x", "d": "x"},
+    "low": 0.001, "high": 0.5, "cmap": "viridis", "pixels": 2,
+}  # fmt: skip
+
+
+def attentive() -> Record:
+    """A record with attention of one layer, and a rollout of one image."""
+    node = make_figure("attention", "stem.conv", "disc", width=42, height=22, data=HEADS)
+    rollout = make_figure("attention", None, "disc", data=ROLLOUT)
+    bar = make_figure("colour_bar", None, None, width=252, height=1, data={"cmap": "viridis"})
+    inputs = [figure for figure in figures_of(LAYERS, IMAGES) if figure.kind == "input"]
+    return make_record(
+        figures=[*inputs, node, rollout, bar], kinds=[*KINDS, KindEntry("attention", "Attention", 15)]
+    )
+
+
+def test_every_head_has_its_number_on_the_picture_and_its_numbers_below() -> None:
+    (figure,) = with_class(pages_of(attentive())["layers/stem.conv.html"], "attention")
+    labels = [(text.text, text.get("x"), text.get("y")) for text in figure.iter(f"{SVG}text")]
+    assert labels == [("0", "0.0%", "0.0%"), ("1", "52.381%", "0.0%"), ("mean", "0.0%", "54.545%")]
+    rows = [[text_of(cell) for cell in row] for row in figure.iter("tr")]
+    assert rows == [
+        ["Head", "Lowest", "Highest", "To class token"],
+        ["0", "0", "0.5", "0.125"],
+        ["1", "0.01", "undefined", "0.25"],
+        ["mean", "0.02", "0.25", "0.1875"],
+    ]
+    (ends,) = with_class(figure, "ends")
+    assert text_of(ends) == "0its highest"
+
+
+def test_a_rollout_lists_its_layers_and_those_left_out() -> None:
+    (figure,) = with_class(pages_of(attentive())["images/disc.html"], "rollout")
+    layers, left_out = (text_of(details) for details in figure.iter("details"))
+    assert layers == "5 layersa0, a1, a2, a3, a4"
+    assert left_out == "3 layers left outb: <why>c: xd: x"
+    assert text_of(with_class(figure, "ends")[0]) == "0.0010.5"
+
+
+def test_a_site_with_attention_has_no_problems(tmp_path: Path) -> None:
+    assert check_site(write_site(attentive(), tmp_path / "site")) == []
