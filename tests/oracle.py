@@ -224,5 +224,5 @@ def _hands_on(event: Activation) -> bool:
     if layer.op == "call_module":
         return bool(HANDING_MODULES.search(layer.module_type))
     own = layer.op == "call_function" and layer.target.partition(".")[0] not in ("torch", "_operator")
-    return own or layer.op in ("placeholder", "get_attr") or bool(HANDS_ON.search(layer.target))
+    return own or layer.op in ("placeholder", "get_attr", "output") or bool(HANDS_ON.search(layer.target))
 

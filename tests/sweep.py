@@ -10,14 +10,18 @@ torch.fx can trace the model, whether the names are torchvision's and both strea
 import argparse
 import dataclasses
 import json
+import multiprocessing
+import os
 import re
 import resource
-import subprocess
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -187,19 +191,44 @@ def _same(one: Sequence[Digest], other: Sequence[Digest]) -> bool:
 
 
 def run_one(source: str, name: str, limit: int = LIMIT) -> Row:
-    """Examine one model in a process of its own."""
-    entry = exhibit(source, name)
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).resolve()), source, name, "--one"]
-    row = Row(source, name, entry.family)
+    """Examine one model in a process of its own, forked from one that has torch loaded and nothing else done."""
+    row = Row(source, name, exhibit(source, name).family)
+    context = _processes()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(source, name, sender))
+    process.start()
+    sender.close()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
-        row.problems.append(f"not done after {limit} seconds")
-        return row
-    if done.returncode:
-        row.problems.append(f"exit code {done.returncode}: {' | '.join(done.stderr.strip().splitlines()[-4:])}")
-        return row
-    return Row(**json.loads(done.stdout.strip().splitlines()[-1]))
+        if receiver.poll(limit):
+            row = Row(**receiver.recv())
+        else:
+            row.problems.append(f"not done after {limit} seconds")
+    except EOFError:
+        process.join()
+        row.problems.append(f"the process ended with exit code {process.exitcode}")
+    finally:
+        process.kill()
+        process.join()
+    return row
+
+
+def _send(source: str, name: str, sender: Connection) -> None:
+    warnings.simplefilter("ignore")
+    row = Row(source, name, exhibit(source, name).family)
+    try:
+        row = examine(exhibit(source, name))
+    except Exception as error:  # noqa: BLE001 - whatever a model raises is a line in the table
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        told = " ".join(str(error).split())
+        row.problems.append(f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}: {told}")
+    sender.send(dataclasses.asdict(row))
+
+
+def _processes() -> ForkServerContext:
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])  # the server has no sys.path of ours
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sweep", "timm", "transformers"])
+    return context
 
 
 HEADER = "| family | model | tracer | nodes | drawn | skipped | failed | s | MiB | values | names | streams |"
@@ -235,11 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", nargs="?", default="", help="torchvision, timm or transformers; all by default")
     parser.add_argument("pattern", nargs="?", default="", help="a part of the model's name or of its family")
     parser.add_argument("--out", type=Path, help="also write the tables here, as Markdown and JSON")
-    parser.add_argument("--one", action="store_true", help="examine one model in this process and print JSON")
     given = parser.parse_args(arguments)
-    if given.one:
-        print(json.dumps(dataclasses.asdict(examine(exhibit(given.source, given.pattern)))))
-        return 0
     rows: list[Row] = []
     for row in sweep(exhibits(given.source, given.pattern)):
         rows.append(row)
