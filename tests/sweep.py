@@ -33,11 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # run as a script, too
 
 from oracle import Comparison, Digest, Recording, digests_of, record  # noqa: E402
-from zoo import Exhibit, Specimen, exhibit, exhibits  # noqa: E402
-
 from reportgen.entities import Activation, Batch, Failure  # noqa: E402
 from reportgen.network.base import Network  # noqa: E402
 from reportgen.network.tracing import trace_model  # noqa: E402
+from zoo import Exhibit, Specimen, exhibit, exhibits  # noqa: E402
 
 LIMIT = 900
 """Seconds that a model may take."""
@@ -140,7 +139,7 @@ def examine(entry: Exhibit) -> Row:
     _enter(row, network, shown)
     row.names = compare_names(network, specimen.module)
     if network.tracer == "fx":
-        row.streams = compare_streams(specimen, shown, recording)
+        row.streams = compare_streams(specimen, shown, recording, "leaves" in network.tracer_reason)
     return row
 
 
@@ -166,25 +165,27 @@ def compare_names(network: Network, module: nn.Module) -> str:
     return f"{len(different)} differ, first {different[0]}" if different else "equal"
 
 
-def compare_streams(specimen: Specimen, graph: Shown, recording: Recording) -> str:
-    """Compare the nodes that are tensors, by name and value, with those of the eager stream."""
+def compare_streams(specimen: Specimen, graph: Shown, recording: Recording, opened: bool) -> str:
+    """Compare the nodes that are tensors, by name and value, with those of the eager stream.
+
+    `opened` says that torch.fx needed blocks to be leaves, which the eager stream opens: only the oracle counts then.
+    """
     network = trace_model(specimen.module, batch_of(specimen), tracer="eager")
     eager = walk_all(network, specimen, recording)
-    ours = [name for name in graph.values if name in graph.tensors]
-    theirs = [name for name in eager.values if name in eager.tensors]
-    found = [f"only fx has {name}" for name in ours if name not in eager.tensors]
-    found += [f"only eager has {name}" for name in theirs if name not in graph.tensors]
-    found += [
-        f"{name} differs"
-        for name in ours
-        if name in eager.tensors and not _same(graph.values[name], eager.values[name])
-    ]
-    found += [f"eager: {line}" for line in (*eager.comparison.differences, *network.differences)]
-    return f"{len(found)}: {'; '.join(found[:6])}" if found else "equal"
-
-
-def _same(one: Sequence[Digest], other: Sequence[Digest]) -> bool:
-    return one == other
+    both = graph.tensors & eager.tensors
+    found = {
+        "only in fx": [name for name in graph.values if name in graph.tensors - eager.tensors],
+        "only in eager": [name for name in eager.values if name in eager.tensors - graph.tensors],
+        "of one name, two values": [
+            name for name in graph.values if name in both and graph.values[name] != eager.values[name]
+        ],
+    }
+    if opened:
+        found = {}
+    found["of eager not the oracle's"] = [*eager.comparison.differences, *eager.comparison.failures]
+    found["of eager not as learnt"] = network.differences
+    told = [f"{len(names)} {what} ({', '.join(names[:3])})" for what, names in found.items() if names]
+    return "; ".join(told) or "equal"
 
 
 # Processes and tables
