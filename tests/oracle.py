@@ -47,7 +47,7 @@ def digest(tensor: torch.Tensor) -> Digest:
     else:
         kind = str(plain.dtype)
     plain = plain.resolve_conj().resolve_neg().contiguous().cpu()
-    data = plain.reshape(-1).view(torch.uint8).numpy() if plain.numel() else b""
+    data = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
     return tuple(tensor.shape), kind, hashlib.blake2b(data, digest_size=16).digest()
 
 
@@ -96,9 +96,9 @@ class Recording:
         return found[index] if index < len(found) else None
 
 
-class _Listener(TorchDispatchMode):
+class _Listener(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch annotates none of it
     def __init__(self, recording: Recording) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._recording = recording
         self._sharing: dict[int, list[weakref.ref[torch.Tensor]]] = {}
 
@@ -179,7 +179,9 @@ class Comparison:
             known = [part in recording.positions for part in unplaced]
             what = "a value from another moment" if all(known) else "a value that the model never computed"
             shapes = ", ".join(str(part[0]) for part in unplaced)
-            self.differences.append(f"{layer.name} ({layer.op} {layer.module_type or layer.target}): {what} {shapes}")
+            self.differences.append(
+                f"{layer.name} ({layer.op} {layer.module_type or layer.target}): {what} {shapes}"
+            )
 
     def _check_call(self, event: Activation, found: tuple[Digest, ...], recording: Recording) -> None:
         target = event.layer.target
@@ -192,7 +194,9 @@ class Comparison:
 
     def _place(self, part: Digest, event: Activation, recording: Recording) -> bool:
         """Find a value's place in the order; the first that is left, unless the operation hands on what it got."""
-        earlier = part in recording.given or recording.positions.get(part, [self._position + 1])[0] <= self._position
+        earlier = (
+            part in recording.given or recording.positions.get(part, [self._position + 1])[0] <= self._position
+        )
         if earlier and _hands_on(event):
             return True
         position = recording.next_after(part, self._position)
@@ -225,4 +229,3 @@ def _hands_on(event: Activation) -> bool:
         return bool(HANDING_MODULES.search(layer.module_type))
     own = layer.op == "call_function" and layer.target.partition(".")[0] not in ("torch", "_operator")
     return own or layer.op in ("placeholder", "get_attr", "output") or bool(HANDS_ON.search(layer.target))
-

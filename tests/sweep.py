@@ -33,11 +33,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # run as a script, too
 
 from oracle import Comparison, Digest, Recording, digests_of, record  # noqa: E402
-from zoo import Exhibit, Specimen, exhibit, exhibits  # noqa: E402
-
 from reportgen.entities import Activation, Batch, Failure  # noqa: E402
 from reportgen.network.base import Network  # noqa: E402
 from reportgen.network.tracing import trace_model  # noqa: E402
+from zoo import Exhibit, Specimen, exhibit, exhibits  # noqa: E402
 
 LIMIT = 900
 """Seconds that a model may take."""

@@ -46,14 +46,14 @@ class Exhibit:
             warnings.simplefilter("ignore")
             torch.manual_seed(seed)
             specimen = self.make()
-            _stir(specimen.module)
+            stir(specimen.module)
         specimen.module.eval()
         return specimen
 
 
 @torch.no_grad()
-def _stir(module: nn.Module) -> None:
-    """Add a little noise to parameters that are constant.
+def stir(module: nn.Module) -> None:
+    """Add a little noise to the parameters that are constant.
 
     Biases and class tokens begin at 0, scales at 1 or next to 0: half of such a network is the identity, and a
     value that was taken at the wrong place would go unnoticed.

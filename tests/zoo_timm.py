@@ -1,9 +1,11 @@
 """The smallest model of every module of timm (98 of timm 1.0), by its number of parameters."""
 
 from functools import partial
+from typing import Any
 
 import timm
 import torch
+
 from zoo import Exhibit, Specimen
 
 SIDE = 64
@@ -110,10 +112,42 @@ SMALLEST = {
 }
 """Module -> its smallest model. Every module of timm 1.0 registers at least one."""
 
-SIDES = {"byoanet": 256, "deepseek_vit": 224, "efficientformer": 224, "inception_resnet_v2": 96, "inception_v3": 96, "inception_v4": 96}
+SIDES = {
+    "byoanet": 256,
+    "deepseek_vit": 224,
+    "efficientformer": 224,
+    "inception_resnet_v2": 96,
+    "inception_v3": 96,
+    "inception_v4": 96,
+}
 """Pixels a side where 64 are not accepted."""
 
-FIXED = frozenset({"beit", "cait", "coat", "convit", "deit", "efficientformer_v2", "gcvit", "hiera", "levit", "maxxvit", "mlp_mixer", "nest", "pit", "swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr", "tnt", "visformer", "vision_transformer_hybrid", "vision_transformer_relpos", "vitamin", "volo"})
+FIXED = frozenset(
+    {
+        "beit",
+        "cait",
+        "coat",
+        "convit",
+        "deit",
+        "efficientformer_v2",
+        "gcvit",
+        "hiera",
+        "levit",
+        "maxxvit",
+        "mlp_mixer",
+        "nest",
+        "pit",
+        "swin_transformer",
+        "swin_transformer_v2",
+        "swin_transformer_v2_cr",
+        "tnt",
+        "visformer",
+        "vision_transformer_hybrid",
+        "vision_transformer_relpos",
+        "vitamin",
+        "volo",
+    }
+)
 """Modules whose models are made for one size, so that SIDE is given when they are built."""
 
 LARGE = frozenset({"deepseek_vit", "gemma4_vit", "vgg"})
@@ -121,7 +155,7 @@ LARGE = frozenset({"deepseek_vit", "gemma4_vit", "vgg"})
 
 def _load(family: str, name: str) -> Specimen:
     side = SIDES.get(family, SIDE)
-    given = {"img_size": side} if family in FIXED else {}
+    given: dict[str, Any] = {"img_size": side} if family in FIXED else {}
     return Specimen(timm.create_model(name, pretrained=False, **given), (torch.randn(1, 3, side, side),))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 import torchvision
+
 from zoo import Exhibit, Specimen
 
 SIDE = 64

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import transformers
+
 from zoo import Exhibit, Specimen
 
 SMALL = {
@@ -106,7 +107,14 @@ _MASK2FORMER = {
     "num_queries": 5,
     "train_num_points": 16,
 }
-_SAM_VISION = {**PLAIN, "image_size": 64, "output_channels": 16, "mlp_dim": 64, "window_size": 2, "global_attn_indexes": [1]}
+_SAM_VISION = {
+    **PLAIN,
+    "image_size": 64,
+    "output_channels": 16,
+    "mlp_dim": 64,
+    "window_size": 2,
+    "global_attn_indexes": [1],
+}
 _VIDEO = {**SMALL, "image_size": 32, "patch_size": 8, "num_frames": 4}
 _HIERA = {"image_size": [64, 64], "embed_dim": 8, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 2, 4]}
 _DPT = {
@@ -142,9 +150,7 @@ EXHIBITS = [
     _entry("convnextv2", "ConvNextV2Model", "ConvNextV2", STAGES, _at64),
     _entry("dinov2", "Dinov2Model", "Dinov2", PLAIN),
     _entry("dinov2_with_registers", "Dinov2WithRegistersModel", "Dinov2WithRegisters", PLAIN),
-    _entry(
-        "dinov2_with_registers", "Dinov2WithRegistersForImageClassification", "Dinov2WithRegisters", PLAIN
-    ),
+    _entry("dinov2_with_registers", "Dinov2WithRegistersForImageClassification", "Dinov2WithRegisters", PLAIN),
     _entry("dinov3_vit", "DINOv3ViTModel", "DINOv3ViT", {**PLAIN, "num_register_tokens": 4}),
     _entry("dinov3_convnext", "DINOv3ConvNextModel", "DINOv3ConvNext", STAGES, _at64),
     _entry("vit_mae", "ViTMAEModel", "ViTMAE", PLAIN),
@@ -164,14 +170,18 @@ EXHIBITS = [
     _entry("ijepa", "IJepaModel", "IJepa", PLAIN),
     _entry("clip", "CLIPVisionModel", "CLIPVision", PLAIN),
     _entry("siglip", "SiglipVisionModel", "SiglipVision", PLAIN),
-    _entry("siglip2", "Siglip2VisionModel", "Siglip2Vision", {**SMALL, "patch_size": 8, "num_patches": 16}, _patches),
+    _entry(
+        "siglip2", "Siglip2VisionModel", "Siglip2Vision", {**SMALL, "patch_size": 8, "num_patches": 16}, _patches
+    ),
     _entry("segformer", "SegformerModel", "Segformer", _SEGFORMER, _at64),
     _entry("segformer", "SegformerForSemanticSegmentation", "Segformer", _SEGFORMER, _at64),
     _entry("detr", "DetrModel", "Detr", _DETR, _at64),
     _entry("detr", "DetrForObjectDetection", "Detr", _DETR, _at64),
     _entry("conditional_detr", "ConditionalDetrForObjectDetection", "ConditionalDetr", _DETR, _at64),
     _entry("yolos", "YolosModel", "Yolos", {**PLAIN, "image_size": [32, 32], "num_detection_tokens": 5}),
-    _entry("yolos", "YolosForObjectDetection", "Yolos", {**PLAIN, "image_size": [32, 32], "num_detection_tokens": 5}),
+    _entry(
+        "yolos", "YolosForObjectDetection", "Yolos", {**PLAIN, "image_size": [32, 32], "num_detection_tokens": 5}
+    ),
     _entry(
         "mobilevit",
         "MobileViTModel",
@@ -188,9 +198,7 @@ EXHIBITS = [
     _entry("mobilevitv2", "MobileViTV2Model", "MobileViTV2", {"image_size": 64, "width_multiplier": 0.5}, _at64),
     _entry("mobilenet_v1", "MobileNetV1Model", "MobileNetV1", {"depth_multiplier": 0.25}, _at64),
     _entry("mobilenet_v2", "MobileNetV2Model", "MobileNetV2", {"depth_multiplier": 0.35}, _at64),
-    _entry(
-        "mobilenet_v2", "MobileNetV2ForSemanticSegmentation", "MobileNetV2", {"depth_multiplier": 0.35}, _at64
-    ),
+    _entry("mobilenet_v2", "MobileNetV2ForSemanticSegmentation", "MobileNetV2", {"depth_multiplier": 0.35}, _at64),
     _entry("pvt", "PvtModel", "Pvt", _PVT, _at64),
     _entry("pvt", "PvtForImageClassification", "Pvt", _PVT, _at64),
     _entry("pvt_v2", "PvtV2Model", "PvtV2", _PVT, _at64),
@@ -198,7 +206,13 @@ EXHIBITS = [
     _entry("resnet", "ResNetModel", "ResNet", RESNET, _at64),
     _entry("resnet", "ResNetForImageClassification", "ResNet", RESNET, _at64),
     _entry("regnet", "RegNetModel", "RegNet", {**RESNET, "groups_width": 8}, _at64),
-    _entry("efficientnet", "EfficientNetModel", "EfficientNet", {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320}, _at64),
+    _entry(
+        "efficientnet",
+        "EfficientNetModel",
+        "EfficientNet",
+        {"width_coefficient": 0.25, "depth_coefficient": 0.3, "hidden_dim": 320},
+        _at64,
+    ),
     _entry(
         "levit",
         "LevitModel",
@@ -214,109 +228,181 @@ EXHIBITS = [
     ),
     _entry("dpt", "DPTModel", "DPT", _DPT),
     _entry("dpt", "DPTForDepthEstimation", "DPT", _DPT),
-    _entry("depth_anything", "DepthAnythingForDepthEstimation", "DepthAnything", {
-        "backbone_config": _DINOV2_BACKBONE,
-        "patch_size": 8,
-        "reassemble_hidden_size": 32,
-        "reassemble_factors": [2, 1],
-        "neck_hidden_sizes": [8, 8],
-        "fusion_hidden_size": 8,
-        "head_hidden_size": 8,
-    }),
+    _entry(
+        "depth_anything",
+        "DepthAnythingForDepthEstimation",
+        "DepthAnything",
+        {
+            "backbone_config": _DINOV2_BACKBONE,
+            "patch_size": 8,
+            "reassemble_hidden_size": 32,
+            "reassemble_factors": [2, 1],
+            "neck_hidden_sizes": [8, 8],
+            "fusion_hidden_size": 8,
+            "head_hidden_size": 8,
+        },
+    ),
     _entry("glpn", "GLPNForDepthEstimation", "GLPN", {**_SEGFORMER, "decoder_hidden_size": 16}, _at64),
     _entry("poolformer", "PoolFormerModel", "PoolFormer", STAGES, _at64),
-    _entry("focalnet", "FocalNetModel", "FocalNet", {
-        "image_size": 64,
-        "embed_dim": 8,
-        "hidden_sizes": [8, 16],
-        "depths": [1, 1],
-        "focal_levels": [2, 2],
-        "focal_windows": [3, 3],
-    }, _at64),
+    _entry(
+        "focalnet",
+        "FocalNetModel",
+        "FocalNet",
+        {
+            "image_size": 64,
+            "embed_dim": 8,
+            "hidden_sizes": [8, 16],
+            "depths": [1, 1],
+            "focal_levels": [2, 2],
+            "focal_windows": [3, 3],
+        },
+        _at64,
+    ),
     _entry("cvt", "CvtModel", "Cvt", {"embed_dim": [8, 16, 32], "num_heads": [1, 2, 4], "depth": [1, 2, 3]}, _at64),
     _entry("bit", "BitModel", "Bit", {**RESNET, "num_groups": 1}, _at64),
-    _entry("swiftformer", "SwiftFormerModel", "SwiftFormer", {
-        "image_size": 64,
-        "depths": [1, 1, 1, 1],
-        "embed_dims": [8, 16, 24, 32],
-    }, _at64),
+    _entry(
+        "swiftformer",
+        "SwiftFormerModel",
+        "SwiftFormer",
+        {
+            "image_size": 64,
+            "depths": [1, 1, 1, 1],
+            "embed_dims": [8, 16, 24, 32],
+        },
+        _at64,
+    ),
     _entry("videomae", "VideoMAEModel", "VideoMAE", _VIDEO, partial(_clip, 4, 32)),
     _entry("videomae", "VideoMAEForVideoClassification", "VideoMAE", _VIDEO, partial(_clip, 4, 32)),
     _entry("timesformer", "TimesformerModel", "Timesformer", _VIDEO, partial(_clip, 4, 32)),
     _entry("vivit", "VivitModel", "Vivit", {**_VIDEO, "tubelet_size": [2, 8, 8]}, partial(_clip, 4, 32)),
-    _entry("upernet", "UperNetForSemanticSegmentation", "UperNet", {
-        "backbone_config": ("ConvNext", {**STAGES, "out_features": ["stage1", "stage2", "stage3", "stage4"]}),
-        "hidden_size": 16,
-        "pool_scales": [1, 2],
-        "auxiliary_in_channels": 24,
-        "auxiliary_channels": 8,
-    }, _at64),
-    _entry("maskformer", "MaskFormerModel", "MaskFormer", {
-        "backbone_config": ("Swin", _SWIN_BACKBONE),
-        "decoder_config": ("Detr", _MASKFORMER_DECODER),
-        "fpn_feature_size": 32,
-        "mask_feature_size": 32,
-    }, _at64),
+    _entry(
+        "upernet",
+        "UperNetForSemanticSegmentation",
+        "UperNet",
+        {
+            "backbone_config": ("ConvNext", {**STAGES, "out_features": ["stage1", "stage2", "stage3", "stage4"]}),
+            "hidden_size": 16,
+            "pool_scales": [1, 2],
+            "auxiliary_in_channels": 24,
+            "auxiliary_channels": 8,
+        },
+        _at64,
+    ),
+    _entry(
+        "maskformer",
+        "MaskFormerModel",
+        "MaskFormer",
+        {
+            "backbone_config": ("Swin", _SWIN_BACKBONE),
+            "decoder_config": ("Detr", _MASKFORMER_DECODER),
+            "fpn_feature_size": 32,
+            "mask_feature_size": 32,
+        },
+        _at64,
+    ),
     _entry("mask2former", "Mask2FormerModel", "Mask2Former", _MASK2FORMER, _at64),
     _entry("sam", "SamVisionModel", "SamVision", _SAM_VISION, _at64),
-    _entry("vitdet", "VitDetModel", "VitDet", {
-        **PLAIN,
-        "image_size": 64,
-        "window_size": 2,
-        "window_block_indices": [0],
-        "use_relative_position_embeddings": True,
-    }, _at64),
-    _entry("vitpose", "VitPoseForPoseEstimation", "VitPose", {
-        "backbone_config": ("VitPoseBackbone", {
+    _entry(
+        "vitdet",
+        "VitDetModel",
+        "VitDet",
+        {
             **PLAIN,
-            "image_size": [32, 32],
-            "patch_size": [8, 8],
-            "out_features": ["stage2"],
-        }),
-        "num_labels": 5,
-    }),
+            "image_size": 64,
+            "window_size": 2,
+            "window_block_indices": [0],
+            "use_relative_position_embeddings": True,
+        },
+        _at64,
+    ),
+    _entry(
+        "vitpose",
+        "VitPoseForPoseEstimation",
+        "VitPose",
+        {
+            "backbone_config": (
+                "VitPoseBackbone",
+                {
+                    **PLAIN,
+                    "image_size": [32, 32],
+                    "patch_size": [8, 8],
+                    "out_features": ["stage2"],
+                },
+            ),
+            "num_labels": 5,
+        },
+    ),
     _entry("hgnet_v2", "HGNetV2ForImageClassification", "HGNetV2", {}, _at64),
-    _entry("seggpt", "SegGptModel", "SegGpt", {
-        **PLAIN,
-        "image_size": [64, 32],
-        "merge_index": 0,
-        "intermediate_hidden_state_indices": [0, 1],
-        "decoder_hidden_size": 8,
-        "pretrain_image_size": 32,
-        "mlp_dim": 64,
-    }, lambda: _picture(32, prompt_pixel_values=torch.randn(1, 3, 32, 32), prompt_masks=torch.randn(1, 3, 32, 32))),
-    _entry("vitmatte", "VitMatteForImageMatting", "VitMatte", {
-        "backbone_config": ("VitDet", {**PLAIN, "patch_size": 16, "num_channels": 4, "image_size": 64, "out_features": ["stage2"]}),
-        "hidden_size": 32,
-        "fusion_hidden_sizes": [32, 16, 8, 8],
-    }, lambda: {"pixel_values": torch.randn(1, 4, 64, 64)}),
-    _entry("zoedepth", "ZoeDepthForDepthEstimation", "ZoeDepth", {
-        "backbone_config": ("Beit", {
+    _entry(
+        "seggpt",
+        "SegGptModel",
+        "SegGpt",
+        {
             **PLAIN,
-            "num_hidden_layers": 4,
-            "use_relative_position_bias": True,
-            "out_features": ["stage1", "stage2", "stage3", "stage4"],
-            "reshape_hidden_states": False,
-        }),
-        "backbone_hidden_size": 32,
-        "neck_hidden_sizes": [8, 8, 16, 16],
-        "reassemble_factors": [4, 2, 1, 0.5],
-        "fusion_hidden_size": 16,
-        "bottleneck_features": 16,
-        "num_relative_features": 16,
-        "bin_embedding_dim": 16,
-        "num_attractors": [8, 4, 2, 1],
-    }),
+            "image_size": [64, 32],
+            "merge_index": 0,
+            "intermediate_hidden_state_indices": [0, 1],
+            "decoder_hidden_size": 8,
+            "pretrain_image_size": 32,
+            "mlp_dim": 64,
+        },
+        lambda: _picture(32, prompt_pixel_values=torch.randn(1, 3, 32, 32), prompt_masks=torch.randn(1, 3, 32, 32)),
+    ),
+    _entry(
+        "vitmatte",
+        "VitMatteForImageMatting",
+        "VitMatte",
+        {
+            "backbone_config": (
+                "VitDet",
+                {**PLAIN, "patch_size": 16, "num_channels": 4, "image_size": 64, "out_features": ["stage2"]},
+            ),
+            "hidden_size": 32,
+            "fusion_hidden_sizes": [32, 16, 8, 8],
+        },
+        lambda: {"pixel_values": torch.randn(1, 4, 64, 64)},
+    ),
+    _entry(
+        "zoedepth",
+        "ZoeDepthForDepthEstimation",
+        "ZoeDepth",
+        {
+            "backbone_config": (
+                "Beit",
+                {
+                    **PLAIN,
+                    "num_hidden_layers": 4,
+                    "use_relative_position_bias": True,
+                    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+                    "reshape_hidden_states": False,
+                },
+            ),
+            "backbone_hidden_size": 32,
+            "neck_hidden_sizes": [8, 8, 16, 16],
+            "reassemble_factors": [4, 2, 1, 0.5],
+            "fusion_hidden_size": 16,
+            "bottleneck_features": 16,
+            "num_relative_features": 16,
+            "bin_embedding_dim": 16,
+            "num_attractors": [8, 4, 2, 1],
+        },
+    ),
     _entry("aimv2", "Aimv2VisionModel", "Aimv2Vision", PLAIN),
-    _entry("vjepa2", "VJEPA2Model", "VJEPA2", {
-        **SMALL,
-        "crop_size": 32,
-        "patch_size": 8,
-        "frames_per_clip": 4,
-        "mlp_ratio": 2,
-        "pred_hidden_size": 16,
-        "pred_num_attention_heads": 2,
-        "pred_num_hidden_layers": 1,
-    }, lambda: {"pixel_values_videos": torch.randn(1, 4, 3, 32, 32)}),
+    _entry(
+        "vjepa2",
+        "VJEPA2Model",
+        "VJEPA2",
+        {
+            **SMALL,
+            "crop_size": 32,
+            "patch_size": 8,
+            "frames_per_clip": 4,
+            "mlp_ratio": 2,
+            "pred_hidden_size": 16,
+            "pred_num_attention_heads": 2,
+            "pred_num_hidden_layers": 1,
+        },
+        lambda: {"pixel_values_videos": torch.randn(1, 4, 3, 32, 32)},
+    ),
 ]
 """One model or two (the bare network and one with a head) of each family."""
