@@ -42,7 +42,7 @@ def trace_model(
 
 def _why_no_graph(batch: Batch) -> _Refusal | None:
     lone = all(isinstance(argument, torch.Tensor) for argument in batch.arguments) and not batch.kwargs
-    return None if lone else _Refusal("the model is called with more than one batch of pictures")
+    return None if lone else _Refusal("the model is called with more than one tensor")
 
 
 def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise: bool) -> GraphNetwork | _Refusal:
