@@ -9,6 +9,7 @@ from torch import nn
 
 import reportgen
 from checker import check_site
+from reportgen.driver import Report
 
 FIGURES = ["channel_grid", "channel_sum"]
 
@@ -17,7 +18,7 @@ def images(count: int = 2) -> list[torch.Tensor]:
     return [torch.full((3, 8, 8), 1.0 + 10 * number) for number in range(count)]
 
 
-def build(model: nn.Module, out: Path, **options: Any) -> "reportgen.driver.Report":  # type: ignore[name-defined]
+def build(model: nn.Module, out: Path, **options: Any) -> Report:
     return reportgen.build(model.eval(), images(), out, quiet=True, batch_size=1, figures=FIGURES, **options)
 
 
