@@ -51,8 +51,10 @@ def _eager(module: nn.Module, batch: Batch, reason: str, deep: bool, settings: S
 
 
 def _why_no_graph(batch: Batch) -> _Refusal | None:
-    lone = all(isinstance(argument, torch.Tensor) for argument in batch.arguments) and not batch.kwargs
-    return None if lone else _Refusal("the model is called with more than one tensor")
+    if batch.kwargs:
+        return _Refusal("the model is called by keyword")
+    lone = all(isinstance(argument, torch.Tensor) for argument in batch.arguments)
+    return None if lone else _Refusal("the model is called with a list of pictures")
 
 
 def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise: bool) -> GraphNetwork | _Refusal:
