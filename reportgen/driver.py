@@ -90,6 +90,9 @@ def build_report(
     further = find_images([options.statistics], skip) if options.statistics else ()
     with SiteWriter(out, force=options.force) as writer:
         model = _load(spec, options, directory)
+        if model.form.most == 1 and options.cka_examples == "auto":
+            # Batches of one image have no pairs of images to compare.
+            figure_options = dataclasses.replace(figure_options, cka_examples="positions")
         with untouched(model.module):
             first, waiting = _peek(_batches(model, sources, further, options, skip))
             if first is None:

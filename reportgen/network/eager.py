@@ -451,7 +451,10 @@ class EagerNetwork:
     def _attention(self, step: _Step) -> Attention | None:
         if not self._settings.attention or step.call is None:
             return None
-        return attention_of(step.call, *step.arguments, step.value, step.axes)
+        # What is computed again is not the model's: it keeps its digits where the model runs in fewer.
+        device = step.value.device.type if isinstance(step.value, torch.Tensor) else "cpu"
+        with torch.autocast(device, enabled=False):
+            return attention_of(step.call, *step.arguments, step.value, step.axes)
 
     def _missing(
         self, missing: Mapping[str, Layer], run: "_Pass", batch: Batch, wanted: Set[str] | None

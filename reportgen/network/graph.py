@@ -48,9 +48,9 @@ def trace(module: nn.Module, *, deep: bool = False, leaves: Leaves | None = None
     with evaluating(module), _attributes_restored(module):
         try:
             graph = tracer.trace(module)
+            root = fx.GraphModule(tracer.root, graph)  # writes code, which a quote in a module's name breaks
         except Exception as error:
             raise InputError(_trace_message(module, error)) from error
-        root = fx.GraphModule(tracer.root, graph)
     layer_of = _layers(module, tracer.path_of)
     return Network(root, graph, tuple(layer_of.values()), layer_of)
 

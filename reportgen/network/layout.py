@@ -48,7 +48,7 @@ def _read_known(value: torch.Tensor, axes: Axes, images: int, layout: str) -> Re
     shape = _shape(value)
     sides = [atom.kind for one in axes if not absorbs(one) for atom in one]
     if "K" in sides:
-        return Reading(layout, None, _why_attention(axes, shape), description=_describe(axes, value))
+        return Reading(layout, None, _why_attention(axes, shape), description=_describe(axes))
     missing = _why_no_images(axes, images, shape)
     if missing or not value.numel():
         return Reading(layout, None, missing or f"an empty value ({shape})")
@@ -57,17 +57,17 @@ def _read_known(value: torch.Tensor, axes: Axes, images: int, layout: str) -> Re
     if token is not None:
         return _read_tokens(plain, axes, images, layout, token, value)
     if not set(sides) & set("HW"):
-        return Reading(layout, None, _why_vector(value, axes, layout, shape), description=_describe(axes, value))
+        return Reading(layout, None, _why_vector(value, axes, layout, shape), description=_describe(axes))
     maps = fold(plain, axes, images)
     why = "" if maps is not None else f"the windows of a tensor of {shape} don't fit together to whole maps"
-    return Reading(layout, maps, why, description=_describe(axes, value))
+    return Reading(layout, maps, why, description=_describe(axes))
 
 
 def _read_tokens(
     plain: torch.Tensor, axes: Axes, images: int, layout: str, token: int, value: torch.Tensor
 ) -> Reading:
     """A sequence with tokens besides its grid: the grid as maps, the others as vectors."""
-    runs, description = runs_of(axes[token]), _describe(axes, value)
+    runs, description = runs_of(axes[token]), _describe(axes)
     maps, start = None, 0
     vectors: dict[str, torch.Tensor] = {}
     grids = [run for run in runs if run.grid]
@@ -133,8 +133,11 @@ def _replaced(axes: Axes, place: int, one: Axis) -> Axes:
 
 def real(value: torch.Tensor) -> torch.Tensor:
     """The value as real numbers that can be drawn: quantised ones dequantised, of complex ones the magnitude."""
+    value = value.detach()  # a parameter that an operation handed on still asks for gradients
     if value.is_quantized:
         return value.dequantize()
+    if value.dtype == torch.complex32:  # has no operations of its own on the CPU
+        value = value.to(torch.complex64)
     return value.abs() if value.is_complex() else value
 
 
@@ -186,17 +189,13 @@ def _why_attention(axes: Axes, shape: str) -> str:
     return f"weights of {queries:,} queries for {keys:,} keys ({shape}): drawn as attention, not as maps"
 
 
-def _describe(axes: Axes, value: torch.Tensor) -> str:
+def _describe(axes: Axes) -> str:
     """Say in words what was read, where that is more than channels and positions."""
     said = [_describe_tokens(one) for one in axes]
     frames = [atom.size for one in axes for atom in one if atom.kind == "D" and not absorbs(one)]
     said.append(_describe_windows(axes))
     if frames and math.prod(frames) > 1:
         said.append(f"{math.prod(frames)} frames, side by side")
-    if value.is_complex():
-        said.append("of complex values the magnitude")
-    if value.is_quantized:
-        said.append("dequantised")
     return "; ".join(part for part in said if part)
 
 

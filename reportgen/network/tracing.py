@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from reportgen.entities import Batch
+from reportgen.entities import Batch, Failure
 from reportgen.errors import InputError
 from reportgen.network.base import Network, Settings
 from reportgen.network.capture import GraphNetwork
 from reportgen.network.eager import EagerNetwork
 from reportgen.network.graph import trace
+from reportgen.network.isolation import untouched
 from reportgen.network.leaves import Leaves
 
 
@@ -32,17 +33,28 @@ def trace_model(
     be run on `batch`.
     """
     if tracer == "eager":
-        return EagerNetwork(module, batch, "the eager stream was asked for", deep=deep, settings=settings)
+        return _eager(module, batch, "the eager stream was asked for", deep, settings)
     refusal = _why_no_graph(batch) if tracer == "auto" else None
-    traced = refusal or _traced(module, deep, settings, reraise=tracer == "fx")
+    with untouched(module):  # arithmetic on buffers is done while torch.fx traces
+        traced = refusal or _traced(module, deep, settings, reraise=tracer == "fx")
     if isinstance(traced, GraphNetwork):
-        return traced
-    return EagerNetwork(module, batch, f"{traced.reason}; the model was run as it is", deep=deep, settings=settings)
+        misled = _why_misled(traced, module, batch) if tracer == "auto" else None
+        if misled is None:
+            return traced
+        traced = misled
+    return _eager(module, batch, f"{traced.reason}; the model was run as it is", deep, settings)
+
+
+def _eager(module: nn.Module, batch: Batch, reason: str, deep: bool, settings: Settings | None) -> EagerNetwork:
+    with untouched(module):  # the pass that learns leaves no trace in those that are shown
+        return EagerNetwork(module, batch, reason, deep=deep, settings=settings)
 
 
 def _why_no_graph(batch: Batch) -> _Refusal | None:
-    lone = all(isinstance(argument, torch.Tensor) for argument in batch.arguments) and not batch.kwargs
-    return None if lone else _Refusal("the model is called with more than one batch of pictures")
+    if batch.kwargs:
+        return _Refusal("the model is called by keyword")
+    lone = all(isinstance(argument, torch.Tensor) for argument in batch.arguments)
+    return None if lone else _Refusal("the model is called with a list of pictures")
 
 
 def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise: bool) -> GraphNetwork | _Refusal:
@@ -61,6 +73,26 @@ def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise
             raise
         cause = error.__cause__ or error
         return _Refusal(f"torch.fx can't trace it ({type(cause).__name__}: {_first_line(cause)})")
+
+
+def _why_misled(network: GraphNetwork, module: nn.Module, batch: Batch) -> _Refusal | None:
+    """Why the graph is not the model: an operation of it raises on the first image, and the model itself doesn't.
+
+    torch.fx can take a number that depends on the input for a constant. None where the two agree.
+    """
+    first = Batch(batch.images[:1], batch.tensor[:1])
+    if batch.args is not None:
+        first = batch
+    with untouched(module):
+        failure = next((event for event in network.walk(first) if isinstance(event, Failure)), None)
+        if failure is None:
+            return None
+        try:
+            with torch.no_grad():
+                module(*first.arguments, **first.kwargs)
+        except Exception:  # noqa: BLE001 - the user's code: it is the model that fails, and its graph shows where
+            return None
+    return _Refusal(f"the graph that torch.fx traced can't be run ({failure.reason})")
 
 
 def _first_line(error: BaseException) -> str:
