@@ -46,8 +46,8 @@ def digest(tensor: torch.Tensor) -> Digest:
         kind, plain = f"{plain.dtype} {plain.qscheme()}", plain.int_repr()
     else:
         kind = str(plain.dtype)
-    plain = plain.resolve_conj().resolve_neg().contiguous().cpu()
-    data = plain.reshape(-1).view(torch.uint8).numpy().data if plain.numel() else b""
+    plain = plain.resolve_conj().resolve_neg().cpu().clone(memory_format=torch.contiguous_format)
+    data = plain.view(-1).view(torch.uint8).numpy().data if plain.numel() else b""
     return tuple(tensor.shape), kind, hashlib.blake2b(data, digest_size=16).digest()
 
 

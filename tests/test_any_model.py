@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 import reportgen
-from oracle import record
 from reportgen.network.tracing import trace_model
-from sweep import batch_of, walk_all
+from sweep import batch_of, record_fresh, walk_all
 from zoo import exhibit
 
 REPRESENTATIVE = {
@@ -46,8 +45,8 @@ MODELS = pytest.mark.parametrize(("source", "name"), REPRESENTATIVE, ids=lambda 
 
 @MODELS
 def test_every_value_is_the_one_computed(source: str, name: str) -> None:
+    recording = record_fresh(exhibit(source, name))
     specimen = exhibit(source, name).load()
-    recording = record(specimen.module, specimen.args, specimen.kwargs)
     network = trace_model(specimen.module, batch_of(specimen))
     shown = walk_all(network, specimen, recording)
     assert network.tracer == REPRESENTATIVE[source, name], network.tracer_reason
