@@ -71,7 +71,8 @@ def test_a_report_accounts_for_every_node(source: str, name: str, tmp_path: Path
     assert report.record.model.tracer_reason
     statuses = Counter(layer.status for layer in report.record.layers)
     assert set(statuses) <= {"drawn", "skipped"}
-    assert statuses["drawn"] >= statuses["skipped"]
+    assert statuses["drawn"]  # of a detector less than half: boxes are no maps
+    assert all(layer.reason for layer in report.record.layers if layer.status == "skipped")
     for layer in report.record.layers:
         assert (report.site / "layers" / f"{layer.slug}.html").is_file()
         assert layer.status == "drawn" or layer.reason, layer.name
