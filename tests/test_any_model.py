@@ -36,7 +36,7 @@ REPRESENTATIVE = {
 """The models, and the tracer that each gets."""
 
 FEW_NODES = {
-    "raft_small": ["feature_encoder*", "update_block*_1*", "output*"],
+    "raft_small": ["feature_encoder*", "update_block*_1*"],
     "xcit_nano_12_p8_224": ["blocks.0*"],
 }
 """The nodes drawn of models that have a thousand."""
