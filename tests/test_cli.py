@@ -192,11 +192,11 @@ INPUT: dict[str, tuple[list[object], tuple[str, ...]]] = {
     "factory name": (build(model=f"{MODELS}:residul"), ("residul", "residual")),
     "factory raises": (build(model=f"{MODELS}:raising"), ("RuntimeError", "no blueprint in the drawer")),
     "factory returns nothing": (build(model=f"{MODELS}:nothing"), ("NoneType", "nn.Module")),
-    "untraceable": (build(model=f"{MODELS}:control_flow"), ("ControlFlow", "torch.fx")),
+    "untraceable": (build("--tracer", "fx", model=f"{MODELS}:control_flow"), ("ControlFlow", "torch.fx")),
     "absent weights": (build("--weights", "absent.safetensors"), ("absent.safetensors",)),
     "nodes of unknown model": (["nodes", "resnet81"], ("resnet18",)),
     "nodes of raising factory": (["nodes", f"{MODELS}:raising"], ("RuntimeError",)),
-    "nodes of untraceable": (["nodes", f"{MODELS}:control_flow"], ("torch.fx",)),
+    "nodes of untraceable": (["nodes", f"{MODELS}:control_flow", "--tracer", "fx"], ("torch.fx",)),
     "render of no report": (["render", "foreign"], ("foreign", "report.json")),
 }
 
