@@ -93,6 +93,8 @@ def _take(atoms: list[Atom], size: int) -> Axis | None:
         if not atoms:
             return None
         atom = atoms.pop(0)
+        if atom.size == 0:
+            return None
         if size % atom.size == 0:
             size //= atom.size
             taken.append(atom)

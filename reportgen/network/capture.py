@@ -14,7 +14,7 @@ from torch import fx, nn
 from reportgen.entities import Activation, Batch, Failure, Layer, Reading
 from reportgen.network.attention import attention_of
 from reportgen.network.axes import Axes, is_known
-from reportgen.network.base import Settings, Walk
+from reportgen.network.base import Precision, Settings, Walk
 from reportgen.network.graph import Network
 from reportgen.network.layout import read
 from reportgen.network.operations import (
@@ -43,6 +43,11 @@ class GraphNetwork:
         self.outputs = network.outputs
         self.tracer_reason = reason
         self.differences: list[str] = []
+
+    @property
+    def precision(self) -> Precision:
+        """The context of each forward pass."""
+        return self._settings.precision
 
     def module_of(self, layer: Layer) -> nn.Module | None:
         return self._network.root.get_submodule(layer.target) if layer.op == "call_module" else None

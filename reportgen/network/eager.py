@@ -25,6 +25,7 @@ from reportgen.network.axes import Axes, is_known
 from reportgen.network.base import Settings, Walk
 from reportgen.network.bytecode import is_operator, parts_taken, size_parts
 from reportgen.network.graph import describe
+from reportgen.network.isolation import attributes_kept
 from reportgen.network.layout import read
 from reportgen.network.leaves import is_leaf
 from reportgen.network.naming import Namer, base_name
@@ -509,7 +510,7 @@ class _Pass:
         for name, tensor in _inputs(module, args, kwargs):
             self.watch.add_input(name, tensor)
         try:
-            with self.network._settings.precision(), self.watch.hooked(), self.watch:
+            with attributes_kept(module), self.network._settings.precision(), self.watch.hooked(), self.watch:
                 output = module(*args, **kwargs)
             self.outputs = self.watch.returned(output)
             self.output = output

@@ -1,8 +1,7 @@
 """A model becomes a graph of named layers, by torch.fx."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import fx, nn
 from reportgen.entities import Layer
 from reportgen.errors import InputError
 from reportgen.names import slugify
-from reportgen.network.isolation import evaluating
+from reportgen.network.isolation import attributes_kept, evaluating
 from reportgen.network.leaves import Leaves, is_leaf, vision_classes
 from reportgen.network.naming import Namer, base_name
 
@@ -45,7 +44,7 @@ def trace(module: nn.Module, *, deep: bool = False, leaves: Leaves | None = None
     Raises InputError when torch.fx can't trace the model.
     """
     tracer = _PathTracer(deep, leaves or Leaves())
-    with evaluating(module), _attributes_restored(module):
+    with evaluating(module), attributes_kept(module):
         try:
             graph = tracer.trace(module)
             root = fx.GraphModule(tracer.root, graph)  # writes code, which a quote in a module's name breaks
@@ -53,18 +52,6 @@ def trace(module: nn.Module, *, deep: bool = False, leaves: Leaves | None = None
             raise InputError(_trace_message(module, error)) from error
     layer_of = _layers(module, tracer.path_of)
     return Network(root, graph, tuple(layer_of.values()), layer_of)
-
-
-@contextmanager
-def _attributes_restored(module: nn.Module) -> Iterator[None]:
-    """Undo what tracing leaves on the modules: constants of torch.fx, and attributes that `forward` sets."""
-    before = [(child, dict(vars(child))) for child in module.modules()]
-    try:
-        yield
-    finally:
-        for child, attributes in before:
-            vars(child).clear()
-            vars(child).update(attributes)
 
 
 def _trace_message(module: nn.Module, error: Exception) -> str:

@@ -1,13 +1,15 @@
 """A model is run and comes back as it was: training flags, buffers, random state."""
 
+import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 
 @contextmanager
@@ -83,6 +85,38 @@ def buffers_kept(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         _copy_back(before)
+
+
+@contextmanager
+def attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Put back, afterwards, the attributes that `forward` or torch.fx sets on modules.
+
+    So is what their dicts, lists and sets hold: a cache is as empty as before, and the next pass goes the same way.
+
+    A lazy module that is not initialised yet is left alone, since it becomes another one.
+    """
+    children = [child for child in module.modules() if not isinstance(child, LazyModuleMixin)]
+    before = [(vars(child), dict(vars(child)), _contents(vars(child))) for child in children]
+    try:
+        yield
+    finally:
+        for attributes, values, contents in before:
+            attributes.clear()
+            attributes.update(values)
+            for container, held in contents:
+                _refill(container, held)
+
+
+def _contents(attributes: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    return [(value, copy.copy(value)) for value in attributes.values() if isinstance(value, dict | list | set)]
+
+
+def _refill(container: Any, held: Any) -> None:
+    container.clear()
+    if isinstance(container, list):
+        container.extend(held)
+    else:
+        container.update(held)
 
 
 def _without_repeats(buffer: torch.Tensor) -> torch.Tensor:

@@ -94,8 +94,10 @@ def axes_after(call: Call) -> Axes | None:
     """Return the axes of the value of `call`, or None when no operand is known and no operation speaks."""
     if not call.operands:
         return None
-    rule = _rule_of(call.operation)
-    axes = rule(call)
+    try:
+        axes = _rule_of(call.operation)(call)
+    except Exception:  # noqa: BLE001 - a rule meets whatever arguments a network gives: where it stumbles, it can't tell
+        return None
     if axes is None or len(axes) != len(call.shape):
         return None
     sizes_fit = all(size_of(one) == size for one, size in zip(axes, call.shape, strict=True))
@@ -400,7 +402,7 @@ def _narrow(call: Call) -> Axes | None:
 
 
 def _gather(call: Call) -> Axes | None:
-    place = call.argument(1, "dim", -1)
+    place = call.argument(2 if call.operation in ("topk", "take_along_dim") else 1, "dim", -1)
     if not isinstance(place, int) or len(call.first.shape) != len(call.shape):
         return None
     axes = [_resized(one, size) for one, size in zip(call.first.known, call.shape, strict=True)]
@@ -660,7 +662,7 @@ def part_axes(call: Call, value: Sequence[Any]) -> list[Axes | None]:
     shapes = [tuple(part.shape) if isinstance(part, torch.Tensor) else None for part in value]
     if name in ("chunk", "split", "tensor_split", "unsafe_chunk", "unsafe_split", "split_with_sizes", "unbind"):
         place = call.argument(1 if name == "unbind" else 2, "dim", 0)
-        return _pieces(call.first, place, shapes, drop=name == "unbind")
+        return _pieces(call.first, place, shapes, drop=name == "unbind") if call.operands else [None] * len(value)
     calls = [Call(call.operation, call.args, call.kwargs, shape or (), call.images) for shape in shapes]
     return [axes_after(one) if shape is not None else None for one, shape in zip(calls, shapes, strict=True)]
 

@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,8 +13,9 @@ from reportgen.network.base import Network, Settings
 from reportgen.network.capture import GraphNetwork
 from reportgen.network.eager import EagerNetwork
 from reportgen.network.graph import trace
-from reportgen.network.isolation import untouched
+from reportgen.network.isolation import attributes_kept, untouched
 from reportgen.network.leaves import Leaves
+from reportgen.parts import flatten
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def trace_model(
 
 def _eager(module: nn.Module, batch: Batch, reason: str, deep: bool, settings: Settings | None) -> EagerNetwork:
     with untouched(module):  # the pass that learns leaves no trace in those that are shown
-        return EagerNetwork(module, batch, reason, deep=deep, settings=settings)
+        return EagerNetwork(module, _spare(batch), reason, deep=deep, settings=settings)
 
 
 def _why_no_graph(batch: Batch) -> _Refusal | None:
@@ -76,23 +78,66 @@ def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise
 
 
 def _why_misled(network: GraphNetwork, module: nn.Module, batch: Batch) -> _Refusal | None:
-    """Why the graph is not the model: an operation of it raises on the first image, and the model itself doesn't.
+    """Why the graph is not the model: on the first image it raises where the model doesn't, or returns otherwise.
 
-    torch.fx can take a number that depends on the input for a constant. None where the two agree.
+    torch.fx can take a number that depends on the input for a constant, and an argument with a default for given.
+    None where the two agree, or where the model itself raises.
     """
-    first = Batch(batch.images[:1], batch.tensor[:1])
-    if batch.args is not None:
-        first = batch
+    first = batch if batch.args is not None else Batch(batch.images[:1], batch.tensor[:1])
     with untouched(module):
-        failure = next((event for event in network.walk(first) if isinstance(event, Failure)), None)
-        if failure is None:
-            return None
+        failure, output = _walk(network, _spare(first))
+    spare = _spare(first)
+    try:
+        with untouched(module), attributes_kept(module), torch.no_grad(), network.precision():
+            expected = module(*spare.arguments, **spare.kwargs)
+    except Exception:  # noqa: BLE001 - the user's code: it is the model that fails, and its graph shows where
+        return None
+    if failure is not None:
+        return _Refusal(f"the graph that torch.fx traced can't be run ({failure.reason})")
+    return None if _agree(output, expected) else _Refusal("the graph that torch.fx traced returns something else")
+
+
+def _walk(network: GraphNetwork, batch: Batch) -> tuple[Failure | None, Any]:
+    """Run a graph to its end or its first failure, and return that and what the graph returned."""
+    events = network.walk(batch)
+    while True:
         try:
-            with torch.no_grad():
-                module(*first.arguments, **first.kwargs)
-        except Exception:  # noqa: BLE001 - the user's code: it is the model that fails, and its graph shows where
-            return None
-    return _Refusal(f"the graph that torch.fx traced can't be run ({failure.reason})")
+            event = next(events)
+        except StopIteration as ended:
+            return None, ended.value
+        if isinstance(event, Failure):
+            events.close()
+            return event, None
+
+
+def _agree(output: Any, expected: Any) -> bool:
+    """Whether two outputs hold the same tensors: to the bit on a CPU, elsewhere as far as sums have an order."""
+    ours, theirs = dict(flatten(output)), dict(flatten(expected))
+    return ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in theirs)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if one.is_quantized:
+        return torch.equal(one, other)
+    exact = one.device.type == "cpu"
+    rtol, atol = (0.0, 0.0) if exact else (1e-3, 1e-5)
+    return torch.allclose(one, other, rtol=rtol, atol=atol, equal_nan=one.is_floating_point() or one.is_complex())
+
+
+def _spare(batch: Batch) -> Batch:
+    """A copy of what the model is called with, which it may overwrite."""
+    args = None if batch.args is None else _copied(batch.args)
+    return Batch(batch.images, batch.tensor.clone(), batch.drawn, args, _copied(dict(batch.kwargs)))
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    return type(value)(map(_copied, value)) if type(value) in (tuple, list) else value
 
 
 def _first_line(error: BaseException) -> str:

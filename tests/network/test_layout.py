@@ -215,3 +215,15 @@ def test_positions_that_were_gathered_have_no_place() -> None:
     reading = of(shuffled)
     assert reading.maps is None
     assert reading.reason == "20 tokens of 6 channels: no grid of positions to draw as a map"
+
+
+def test_the_best_of_each_row_are_read_along_the_axis_they_were_taken_from() -> None:
+    """`topk` has the count before the axis: a count is no axis."""
+    reading = of(lambda x: x.topk(2, 1)[0])
+    assert reading.layout == "NCHW"
+    assert of(lambda x: x.flatten(2).transpose(1, 2).topk(9, 1)[0]).reason.startswith("9 tokens of 6 channels")
+
+
+def test_an_empty_value_can_be_reshaped() -> None:
+    assert of(lambda x: x[:, :0].reshape(2, 0, 20)).maps is None
+    assert of(lambda x: x[:, :0].reshape(-1, 4)).maps is None

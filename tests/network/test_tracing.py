@@ -5,6 +5,7 @@ import timm
 import torch
 from torch import nn
 
+from models_for_tests import InPlaceFirst
 from reportgen.entities import Activation, Batch
 from reportgen.network.tracing import trace_model
 
@@ -77,3 +78,63 @@ def test_learning_leaves_no_trace(tracer: str) -> None:
     assert isinstance(last, Activation)
     assert isinstance(last.value, torch.Tensor)
     assert float(last.value.flatten()[0]) == 1
+
+
+class Optional(nn.Module):
+    """torch.fx gives the argument that nobody gives, so its graph doubles what the model doesn't."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        y: torch.Tensor = self.conv(x)
+        return y if mask is None else y * 2
+
+
+def test_a_graph_that_returns_something_else_is_not_taken() -> None:
+    model, batch = Optional().eval(), Batch((), torch.randn(1, 3, 4, 4))
+    network = trace_model(model, batch)
+    assert network.tracer == "eager"
+    assert network.tracer_reason.startswith("the graph that torch.fx traced returns something else")
+    assert [layer.name for layer in network.layers] == ["x", "conv"]
+
+
+@pytest.mark.parametrize("tracer", ["auto", "eager"])
+def test_what_the_model_overwrites_is_whole_when_it_is_shown(tracer: str) -> None:
+    batch = Batch((), torch.full((2, 3, 2, 2), 3.0))
+    network = trace_model(InPlaceFirst().eval(), batch, tracer=tracer)
+    assert torch.equal(batch.tensor, torch.full((2, 3, 2, 2), 3.0))
+    first = next(iter(network.walk(batch)))
+    assert isinstance(first, Activation)
+    assert torch.equal(first.value, torch.full((2, 3, 2, 2), 3.0))  # type: ignore[arg-type]
+
+
+class Caching(nn.Module):
+    """Computes a table once and keeps it, in a dict and in an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.ones(1, 3, 1, 1))
+        self.cache: dict[str, torch.Tensor] = {}
+        self.last: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if "table" not in self.cache:
+            self.cache["table"] = self.bias * 2
+        if self.last is None:
+            self.last = self.bias + 1
+        return x + self.cache["table"] + self.last if float(x.sum()) < 1e9 else x
+
+
+def test_a_model_with_a_cache_goes_the_same_way_each_time() -> None:
+    model = Caching().eval()
+    batch = Batch((), torch.zeros(1, 3, 2, 2))
+    network = trace_model(model, batch, tracer="eager")
+    for _ in range(2):
+        names = [event.layer.name for event in network.walk(batch) if isinstance(event, Activation)]
+        assert names == [layer.name for layer in network.layers]
+        assert "mul" in names
+    assert network.differences == []
+    assert model.cache == {}
+    assert model.last is None
