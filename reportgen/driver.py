@@ -27,7 +27,7 @@ from reportgen.inputs.precision import device_name
 from reportgen.ledger import Ledger, kind_entries
 from reportgen.measuring import measure
 from reportgen.names import slugify
-from reportgen.network.base import Network, Settings
+from reportgen.network.base import Network, Settings, stream
 from reportgen.network.isolation import (
     RandomState,
     buffers_kept,
@@ -139,7 +139,7 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
         with drawn.inside():
             network = _network(model, first, options)
         selection = select(network.layers, options.nodes, options.exclude)
-        events = chain.from_iterable(network.walk(batch, selection.names) for batch in waiting)
+        events = stream(network, waiting, selection.names)
         while True:
             with drawn.inside():
                 event = next(events, None)

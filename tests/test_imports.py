@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parts": set(),
     "progress": set(),
     "inputs": {"entities"},
-    "network": {"entities", "parts"},
+    "network": {"entities", "numerics", "parts"},
     "figures": {"drawing", "entities", "numerics", "parts"},
     "numerics": set(),
     "drawing": set(),

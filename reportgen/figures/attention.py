@@ -105,15 +105,12 @@ class AttentionMaps(BaseKind):
             f"For the query {self.options.attention_query}: {found.note}." if found.note else "",
             f"Not in the rollout: {left_out}." if left_out else "",
         ]
-        yield Figure(
-            kind=self.name,
-            layer=layer.name,
-            image=image.id,
-            files={"png": drawn.png},
-            width=drawn.mosaic.width,
-            height=drawn.mosaic.height,
+        yield self._figure(
+            layer,
+            image,
+            drawn,
             alt=f"Where {query} looks in {count(len(maps), 'head')} of {layer.name} for {image.name}",
-            caption=" ".join(sentence for sentence in told if sentence),
+            told=told,
             data={"view": "heads", "query": found.query, **self._facts(tiles, drawn, attention, shares)},
             downloads=downloads,
         )
@@ -134,17 +131,38 @@ class AttentionMaps(BaseKind):
                 self._say_colours(tiles, attention),
                 _say_source(attention.source),
             ]
-            yield Figure(
-                kind=self.name,
-                layer=layer.name,
-                image=image.id,
-                files={"png": drawn.png},
-                width=drawn.mosaic.width,
-                height=drawn.mosaic.height,
+            yield self._figure(
+                layer,
+                image,
+                drawn,
                 alt=f"Attention weights of {count(len(values), 'head')} of {layer.name} for {image.name}",
-                caption=" ".join(told),
+                told=told,
                 data={"view": "weights", "query": "", **self._facts(tiles, drawn, attention, {})},
             )
+
+    def _figure(
+        self,
+        layer: Layer,
+        image: InputImage,
+        drawn: Drawn,
+        *,
+        alt: str,
+        told: Sequence[str],
+        data: Mapping[str, Any],
+        downloads: tuple[str, ...] = (),
+    ) -> Figure:
+        return Figure(
+            kind=self.name,
+            layer=layer.name,
+            image=image.id,
+            files={"png": drawn.png},
+            width=drawn.mosaic.width,
+            height=drawn.mosaic.height,
+            alt=alt,
+            caption=" ".join(sentence for sentence in told if sentence),
+            data=data,
+            downloads=downloads,
+        )
 
     def _tiles(self, maps: torch.Tensor) -> _Tiles:
         values = with_mean(maps)

@@ -1,6 +1,6 @@
 """What both streams are to the rest: layers, and a walk over what each computes."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -46,5 +46,9 @@ class Settings:
     attention: bool = False
 
 
-def names_of(layers: Sequence[Layer]) -> Mapping[str, Layer]:
-    return {layer.name: layer for layer in layers}
+def stream(
+    network: Network, batches: Iterable[Batch], wanted: Set[str] | None = None
+) -> Iterator[Activation | Failure]:
+    """Walk each batch in turn; see `Network.walk`."""
+    for batch in batches:
+        yield from network.walk(batch, wanted)

@@ -5,7 +5,7 @@ later operation can overwrite it in place; nothing is cloned, and a value is dro
 """
 
 import inspect
-from collections.abc import Generator, Iterable, Iterator, Mapping, Set
+from collections.abc import Generator, Mapping, Set
 from typing import Any
 
 import torch
@@ -119,16 +119,14 @@ class _AxesOfNodes:
         if node.op == "get_attr" and isinstance(value, torch.Tensor):
             return parameter_axes(value.shape, str(node.target)) if isinstance(value, nn.Parameter) else None
         if isinstance(value, torch.Tensor):
-            axes = self._input(node, value) if node.op == "placeholder" else axes_after(self._call(node, value))
+            given = node.op == "placeholder"
+            axes = input_axes(value.shape, self._images) if given else axes_after(self._call(node, value))
             if axes is None or not all(map(is_known, axes)):
                 return self._demanded(node, value) or axes
             return axes
         if isinstance(value, tuple | list) and any(isinstance(part, torch.Tensor) for part in value):
             return part_axes(self._call(node, None), value)
         return None
-
-    def _input(self, node: fx.Node, value: torch.Tensor) -> Axes | None:
-        return input_axes(value.shape, self._images)
 
     def _call(self, node: fx.Node, value: torch.Tensor | None) -> Call:
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), self._operand)
@@ -195,11 +193,3 @@ def _run(interpreter: fx.Interpreter, node: fx.Node, failed: dict[fx.Node, str])
 def _forget(interpreter: fx.Interpreter, node: fx.Node) -> None:
     for last_used in interpreter.user_to_last_uses.get(node, ()):
         interpreter.env.pop(last_used, None)
-
-
-def stream(
-    network: Network, batches: Iterable[Batch], wanted: Set[str] | None = None
-) -> Iterator[Activation | Failure]:
-    """Walk each batch in turn; see `walk`."""
-    for batch in batches:
-        yield from walk(network, batch, wanted)

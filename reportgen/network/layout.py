@@ -25,6 +25,7 @@ from reportgen.network.axes import (
     runs_of,
     size_of,
 )
+from reportgen.numerics.real import as_real
 
 MOST_TOKENS = 8
 """Up to so many tokens of a kind are drawn as vectors, one by one."""
@@ -33,7 +34,7 @@ MOST_TOKENS = 8
 def read(value: object, axes: Axes | None, images: int, *, parameter: bool = False, wanted: bool = True) -> Reading:
     """Return how `value` is read, given its axes; maps and vectors are made only when `wanted`."""
     if not isinstance(value, torch.Tensor):
-        return Reading("", None, describe_container(value))
+        return Reading("", None, _describe_container(value))
     layout = layout_of(axes) if axes is not None else ""
     if parameter:
         return Reading(layout, None, "a parameter of the model: the same for every image")
@@ -52,7 +53,7 @@ def _read_known(value: torch.Tensor, axes: Axes, images: int, layout: str) -> Re
     missing = _why_no_images(axes, images, shape)
     if missing or not value.numel():
         return Reading(layout, None, missing or f"an empty value ({shape})")
-    plain = real(value)
+    plain = as_real(value.detach())  # a parameter that an operation handed on still asks for gradients
     token = next((place for place, one in enumerate(axes) if kinds_of(one) == {"L"}), None)
     if token is not None:
         return _read_tokens(plain, axes, images, layout, token, value)
@@ -129,16 +130,6 @@ def _order(pieces: Sequence[Atom]) -> list[int] | None:
 
 def _replaced(axes: Axes, place: int, one: Axis) -> Axes:
     return (*axes[:place], one, *axes[place + 1 :])
-
-
-def real(value: torch.Tensor) -> torch.Tensor:
-    """The value as real numbers that can be drawn: quantised ones dequantised, of complex ones the magnitude."""
-    value = value.detach()  # a parameter that an operation handed on still asks for gradients
-    if value.is_quantized:
-        return value.dequantize()
-    if value.dtype == torch.complex32:  # has no operations of its own on the CPU
-        value = value.to(torch.complex64)
-    return value.abs() if value.is_complex() else value
 
 
 def _shape(value: torch.Tensor) -> str:
@@ -232,7 +223,7 @@ def _describe_windows(axes: Axes) -> str:
     return f"windows, put together to {whole}"
 
 
-def describe_container(value: object) -> str:
+def _describe_container(value: object) -> str:
     """Say what a value is that is no tensor."""
     if value is None or isinstance(value, bool | int | float | str):
         return f"a value of type {type(value).__name__}, not a tensor"

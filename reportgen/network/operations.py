@@ -538,15 +538,10 @@ def _unfold(call: Call) -> Axes | None:
 
 
 def _folded(call: Call) -> Axes | None:
-    """Patches put back to their places."""
+    """(N, C, H, W) whatever was read: patches put back to their places, a level of a feature pyramid."""
     if len(call.shape) != 4:
         return None
     return (_images_axis(call), *(axis(kind, size) for kind, size in zip("CHW", call.shape[1:], strict=True)))
-
-
-def _pyramid(call: Call) -> Axes | None:
-    """The levels of a feature pyramid, in a dict."""
-    return _folded(call)
 
 
 def _regions(call: Call) -> Axes | None:
@@ -564,8 +559,8 @@ def _no_rule(_: Call) -> Axes | None:
 
 _FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(["conv1d", "conv_transpose1d"], _spatial(1, new_channels=True)),
-    **dict.fromkeys(["conv2d", "conv_transpose2d", "deform_conv2d", "pixel_shuffle", "pixel_unshuffle",
-                     "col2im"], _spatial(2, new_channels=True)),
+    **dict.fromkeys(["conv2d", "conv_transpose2d", "deform_conv2d", "pixel_shuffle", "pixel_unshuffle"],
+                    _spatial(2, new_channels=True)),
     **dict.fromkeys(["conv3d", "conv_transpose3d"], _spatial(3, new_channels=True)),
     **{f"{kind}_pool{sides}d": _spatial(sides, new_channels=False) for sides in (1, 2, 3)
        for kind in ("avg", "max", "lp", "adaptive_avg", "adaptive_max", "fractional_max")},
@@ -578,7 +573,7 @@ _FUNCTIONS: dict[str, Rule] = {
     "permute": _permute, **dict.fromkeys(["transpose", "swapaxes", "swapdims"], _transpose),
     **dict.fromkeys(["t", "mT", "adjoint", "T", "mH"], _swap_last),
     **dict.fromkeys(["movedim", "moveaxis"], _movedim),
-    **dict.fromkeys(["reshape", "view", "flatten", "unflatten", "reshape_as", "view_as", "ravel", "_unsafe_view"],
+    **dict.fromkeys(["reshape", "view", "flatten", "unflatten", "reshape_as", "view_as", "ravel", "unsafe_view"],
                     _reshape),
     "squeeze": _squeeze, "unsqueeze": _unsqueeze,
     **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expand), **dict.fromkeys(["repeat", "tile"], _repeat),
@@ -619,7 +614,7 @@ _MODULES: Sequence[tuple[tuple[type, ...], Rule]] = (
       nn.TransformerDecoder), _like_query),
     ((nn.Unfold,), _unfold),
     ((nn.Fold,), _folded),
-    ((torchvision.ops.FeaturePyramidNetwork,), _pyramid),
+    ((torchvision.ops.FeaturePyramidNetwork,), _folded),
     ((nn.modules.padding._ConstantPadNd, nn.modules.padding._ReflectionPadNd,
       nn.modules.padding._ReplicationPadNd, nn.modules.padding._CircularPadNd), _like_first),
     ((torchvision.ops.RoIAlign, torchvision.ops.RoIPool, torchvision.ops.MultiScaleRoIAlign), _regions),
@@ -649,7 +644,7 @@ def operation_name(function: Any) -> str:
 
 def plain_name(name: str) -> str:
     """A function's or method's name without what marks it as in place or as Python's own: `add_`, `__getitem__`."""
-    return name.partition(".")[0].strip("_") if name not in ("_unsafe_view",) else name
+    return name.partition(".")[0].strip("_")
 
 
 def part_axes(call: Call, value: Sequence[Any]) -> list[Axes | None]:

@@ -1,15 +1,15 @@
 """The value seen is the value computed: against hooks and interpreters that clone every output."""
 
-import warnings
 from typing import Any
 
 import pytest
 import torch
-import torchvision
 from torch import fx, nn
 
+from network.architectures import build
 from reportgen.entities import Activation, Batch, Failure
-from reportgen.network.capture import stream, walk
+from reportgen.network.base import stream
+from reportgen.network.capture import GraphNetwork, walk
 from reportgen.network.graph import Network, trace
 from reportgen.network.isolation import evaluating
 
@@ -23,16 +23,6 @@ ARCHITECTURES = [
     "swin_t",
     "vit_b_16",
 ]
-
-
-def build(name: str) -> nn.Module:
-    arguments: dict[str, Any] = {"image_size": 32} if name == "vit_b_16" else {}
-    if name == "googlenet":
-        arguments["init_weights"] = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model: nn.Module = torchvision.models.get_model(name, weights=None, **arguments).eval()
-    return model
 
 
 class Oracle(fx.Interpreter):
@@ -216,7 +206,7 @@ def test_stream_walks_each_batch_in_turn() -> None:
         batches = [Batch((), torch.zeros(1, 1, 2, 2)), Batch((), torch.ones(3, 1, 2, 2))]
         shapes = [
             event.value.shape[0]
-            for event in stream(trace(model), batches)
+            for event in stream(GraphNetwork(trace(model), "torch.fx traced it"), batches)
             if isinstance(event, Activation) and isinstance(event.value, torch.Tensor)
         ]
     assert shapes == [1, 1, 1, 3, 3, 3]

@@ -1,15 +1,14 @@
 """The eager stream: the same names and values as torch.fx, and models that torch.fx can't trace."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-import torchvision
 from torch import nn
 
 from models_for_tests import ControlFlow
+from network.architectures import build
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import InputError
 from reportgen.network.base import Network
@@ -30,16 +29,6 @@ ARCHITECTURES = [
     "regnet_y_400mf",
     "vit_b_16",
 ]
-
-
-def build(name: str) -> nn.Module:
-    arguments: dict[str, Any] = {"image_size": 32} if name == "vit_b_16" else {}
-    if name == "googlenet":
-        arguments["init_weights"] = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model: nn.Module = torchvision.models.get_model(name, weights=None, **arguments).eval()
-    return model
 
 
 def tensors(network: Network, batch: Batch) -> Iterator[tuple[str, torch.Tensor]]:
