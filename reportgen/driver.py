@@ -91,7 +91,7 @@ def build_report(
         record = _record(model, network, ledger, kinds, captions, options, bad)
         _check_complete(record, options)
         record, rendered = _render(record, theme, options)
-        for name, content in {**rendered.binaries, **rendered.files, FILE_NAME: to_json(record)}.items():
+        for name, content in {**rendered.contents, FILE_NAME: to_json(record)}.items():
             writer.write(name, content)
         writer.publish()
     seconds = time.perf_counter() - started

@@ -400,7 +400,7 @@ _CONTROLS = re.compile(
 
 def replace_controls(text: str) -> str:
     # Replaced and not removed, since what they part might become a tag or a scheme.
-    return _CONTROLS.sub("\ufffd", text)
+    return text if text.isprintable() else _CONTROLS.sub("\ufffd", text)
 
 
 def _sanitise(html: str, token: str) -> str:

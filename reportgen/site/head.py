@@ -26,10 +26,9 @@ class Head:
     picture_address: str
 
 
-def head_of(page: Page, record: Record) -> Head:
+def head_of(page: Page, record: Record, picture: FigureEntry | None) -> Head:
     """Return what `page` says of itself; its addresses start with the option `base_url` of the record."""
     base = base_url(record)
-    picture = preview(record)
     root = base or "../" * page.path.count("/")
     own = "" if page.path == IndexPage.path else page.path
     return Head(

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,13 @@ def _dump(value: Any) -> str:
 
 def _plain(entry: Any) -> dict[str, Any]:
     """The entry's fields by key; shallow, since a figure's data can be long."""
-    return {_key(part): getattr(entry, part.name) for part in fields(entry)}
+    return {key: getattr(entry, name) for name, key in _keys(type(entry))}
+
+
+@cache
+def _keys(kind: type[Any]) -> tuple[tuple[str, str], ...]:
+    """The name of each field, and its key in JSON."""
+    return tuple((part.name, _key(part)) for part in fields(kind))
 
 
 def _key(part: Any) -> str:
@@ -211,7 +218,7 @@ _ADDED: Mapping[str, Any] = {"skipped_images": ()}
 
 def _entry(kind: type[Any], values: Mapping[str, Any]) -> Any:
     """Make an entry from what JSON holds; keys that a later version added are left out."""
-    keys = {_key(part): part.name for part in fields(kind)}
+    keys = {key: name for name, key in _keys(kind)}
     return kind(**{keys[key]: value for key, value in values.items() if key in keys})
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from reportgen.names import slugify
 from reportgen.site.axes import axes, shape, values
 from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
-from reportgen.site.head import PREVIEW, head_of
+from reportgen.site.head import PREVIEW, head_of, preview
 from reportgen.site.numbering import PREFIX
 from reportgen.site.pages import Link, Page, Pages
 from reportgen.site.record import LayerEntry, ModelEntry, Record
@@ -30,6 +30,11 @@ class Rendered:
     files: Mapping[str, str]
     warnings: Sequence[str]
     binaries: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> dict[str, str | bytes]:
+        """All files, whatever they hold."""
+        return {**self.binaries, **self.files}
 
 
 def render(record: Record, theme: Theme | None = None) -> Rendered:
@@ -54,6 +59,7 @@ class _Renderer:
         self._captions = Captions(record.captions)
         self._theme = theme
         self._html = cache(self._to_html)
+        self._preview = preview(record)
         self._static = {path: text for path, text in theme.static.values() if isinstance(text, str)}
         self.binaries = {path: data for path, data in theme.static.values() if isinstance(data, bytes)}
         self._environment = _environment(theme)
@@ -108,7 +114,7 @@ class _Renderer:
         root = "../" * page.path.count("/")
         with self._theme.explaining():
             template = self._environment.get_template(page.template)
-            context = {"page": page, "root": root, "head": head_of(page, self._record)}
+            context = {"page": page, "root": root, "head": head_of(page, self._record, self._preview)}
             return template.render(context, caption=self._caption_filter(root)) + "\n"
 
     def _caption_filter(self, root: str) -> Any:

@@ -55,7 +55,7 @@ def rewrite(
         changes["title"] = title
     record = dataclasses.replace(record, **changes, options=_options(record, theme, base_url))
     rendered = _render(site, record, theme, sums)
-    pages = {**rendered.binaries, **rendered.files, FILE_NAME: to_json(record)}
+    pages = {**rendered.contents, FILE_NAME: to_json(record)}
     written = {name for name in sums if name.endswith(".html") or name.startswith("static/")}
     revise(site, pages, frozenset(written - set(pages)))
     html = sum(name.endswith(".html") for name in pages)

@@ -5,6 +5,7 @@ the pages is theirs to answer for: scripts and addresses on the web among it.
 """
 
 import hashlib
+import posixpath
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,24 +53,28 @@ class Theme:
     def environment(self) -> jinja2.Environment:
         """Return an environment that finds the templates: sandboxed, where there are a user's."""
         built_in = jinja2.FileSystemLoader(templates_directory())
-        options = {
-            "autoescape": True,  # select_autoescape() would leave *.html.jinja unescaped
-            "undefined": jinja2.StrictUndefined,
-            "trim_blocks": True,
-            "lstrip_blocks": True,
-        }
+        loader = self._loader(built_in)
+        kind = jinja2.Environment if self.directory is None else SandboxedEnvironment
+        return kind(  # select_autoescape() would leave *.html.jinja unescaped
+            loader=loader,
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+
+    def _loader(self, built_in: jinja2.BaseLoader) -> jinja2.BaseLoader:
         if self.directory is None:
-            return jinja2.Environment(loader=built_in, **options)  # type: ignore[arg-type]  # noqa: S701
-        loaders = [
-            jinja2.FileSystemLoader(self.directory), built_in, jinja2.PrefixLoader({BUILT_IN: built_in})
-        ]  # fmt: skip
-        return SandboxedEnvironment(loader=jinja2.ChoiceLoader(loaders), **options)  # type: ignore[arg-type]
+            return built_in
+        own = jinja2.FileSystemLoader(self.directory)
+        return jinja2.ChoiceLoader([own, built_in, jinja2.PrefixLoader({BUILT_IN: built_in})])
 
     def check(self, environment: jinja2.Environment) -> None:
         """Raise UsageError for the first of the user's templates that can't be parsed."""
         for name in self._files:
             if name.endswith(SUFFIX):
-                with self.explaining():
+                with self.explaining(name):
                     environment.get_template(name)
 
     def unused(self, environment: jinja2.Environment, kinds: Iterable[str]) -> list[str]:
@@ -111,15 +116,15 @@ class Theme:
         return {name: found[name] for name in sorted(found, key=lambda name: (name not in built_in, name))}
 
     def _with_addresses(self, sheet: str, text: str, found: Mapping[str, tuple[str, str | bytes]]) -> str:
-        """Let `url(name)` lead to the file that bears a hash."""
-        up = "../" * sheet.count("/")
+        """Let each `url(...)`, which is relative to the sheet, lead to the file that bears a hash."""
 
         def replace(match: re.Match[str]) -> str:
-            name = match[2].strip().removeprefix("./")
+            head, slash, _ = match[2].strip().rpartition("/")
+            name = posixpath.normpath(posixpath.join(posixpath.dirname(sheet), match[2].strip()))
             if name not in found:
                 return match[0]
             self._used.add(f"{STATIC}/{name}")
-            return f"{match[1]}{up}{found[name][0].removeprefix(f'{STATIC}/')}"
+            return f"{match[1]}{head}{slash}{posixpath.basename(found[name][0])}"
 
         return _URL.sub(replace, text)
 
@@ -130,36 +135,47 @@ class Theme:
         self._used.add(f"{STATIC}/{name}")
         return self.static[name][0]
 
-    def explaining(self) -> "_Explaining":
-        """Return a context that turns what templates raise into a UsageError, where there are a user's."""
-        return _Explaining(self.directory)
+    def explaining(self, name: str = "") -> "_Explaining":
+        """Return a context that turns what templates raise into a UsageError, where there are a user's.
+
+        `name` is the template that is being read, if one is.
+        """
+        return _Explaining(self.directory, name)
 
 
 class _Explaining:
     """An error in a template, told by file, line and cause; without a user's templates it stays a bug."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, name: str) -> None:
         self._directory = directory
+        self._name = name
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if self._directory is None or not isinstance(error, Exception):
             return
-        place = _place(error, [self._directory, templates_directory()])
+        if isinstance(error, jinja2.TemplateSyntaxError):
+            place = f"{error.filename or error.name}: line {error.lineno}"
+        elif self._name:
+            place = str(self._directory / self._name)
+        else:
+            place = _innermost(error, self._directory) or self._built_in(error)
         if place:
             raise UsageError(f"{place}: {_cause(error)}; mend the template") from error
 
+    def _built_in(self, error: Exception) -> str:
+        """A built-in template fails where one of the user's does not give what it takes from it."""
+        place = _innermost(error, templates_directory())
+        return place and f"{self._directory}: a template lacks what a built-in one needs: {Path(place).name}"
 
-def _place(error: Exception, directories: Iterable[Path]) -> str:
-    """The file and line at fault: the innermost one in the first of the directories that has any."""
-    if isinstance(error, jinja2.TemplateSyntaxError):
-        return f"{error.filename or error.name}: line {error.lineno}"
-    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    for directory in directories:
-        for path, line in reversed(frames):
-            if path.is_relative_to(directory) and path.suffix == SUFFIX:
-                return f"{path}: line {line}"
+
+def _innermost(error: Exception, directory: Path) -> str:
+    """The file and line of the last template of `directory` that was at work; empty where none was."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.suffix == SUFFIX and path.is_relative_to(directory):
+            return f"{path}: line {frame.lineno}"
     return ""
 
 
