@@ -43,7 +43,7 @@ from reportgen.report import Report as Report
 from reportgen.site.captions import read_captions
 from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, to_json
 from reportgen.site.render import Rendered, check_theme, render
-from reportgen.site.theme import Theme
+from reportgen.site.theme import PROBLEM, Theme
 from reportgen.site.writer import SiteWriter, figure_stem
 
 Spec = str | nn.Module
@@ -240,9 +240,8 @@ def _render(record: Record, theme: Theme, options: Options) -> tuple[Record, Ren
     try:
         return record, render(record, theme)
     except UsageError as error:
-        problem = (
-            f"templates: {error}; the pages have the built-in ones until `reportgen render --templates` is run"
-        )
+        told = str(error).replace(str(options.templates), Path(options.templates or "").name)  # not where it lies
+        problem = f"{PROBLEM}{told}; the pages have the built-in ones until `reportgen render --templates` is run"
         plain = dataclasses.replace(
             record, problems=[*record.problems, problem], options={**record.options, "templates": None}
         )

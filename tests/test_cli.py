@@ -511,6 +511,7 @@ def test_a_template_that_fails_at_the_end_costs_no_measurement(run: Run, place: 
     (house / "about.html.jinja").write_text("mended")
     assert run("render", "site", "--templates", "house").code == 0
     assert (place / "site" / "about.html").read_text() == "mended\n"
+    assert read_record(place / "site").problems == []
 
 
 def test_a_template_that_fails_is_no_site_when_strict(run: Run, place: Path, house: Path) -> None:

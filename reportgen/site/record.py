@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -143,19 +142,13 @@ def _value_json(value: Any) -> str:
 
 
 def _dump(value: Any) -> str:
-    plain = _plain(value) if hasattr(value, "__dataclass_fields__") else value
+    plain = _plain(value) if type(value) in _KEYS else value
     return json.dumps(plain, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(entry: Any) -> dict[str, Any]:
     """The entry's fields by key; shallow, since a figure's data can be long."""
-    return {key: getattr(entry, name) for name, key in _keys(type(entry))}
-
-
-@cache
-def _keys(kind: type[Any]) -> tuple[tuple[str, str], ...]:
-    """The name of each field, and its key in JSON."""
-    return tuple((part.name, _key(part)) for part in fields(kind))
+    return {key: getattr(entry, name) for name, key in _KEYS[type(entry)]}
 
 
 def _key(part: Any) -> str:
@@ -212,13 +205,17 @@ _LISTS: Mapping[str, type[Any]] = {
     "kinds": KindEntry,
     "skipped_images": SkippedImageEntry,
 }
+_KEYS: Mapping[type[Any], tuple[tuple[str, str], ...]] = {
+    kind: tuple((part.name, _key(part)) for part in fields(kind)) for kind in (ModelEntry, *_LISTS.values())
+}
+"""The name of each field of an entry, with its key in JSON."""
 _ADDED: Mapping[str, Any] = {"skipped_images": ()}
 """Keys that were added to schema 1, with what they are in records written before."""
 
 
 def _entry(kind: type[Any], values: Mapping[str, Any]) -> Any:
     """Make an entry from what JSON holds; keys that a later version added are left out."""
-    keys = {key: name for name, key in _keys(kind)}
+    keys = {key: name for name, key in _KEYS[kind]}
     return kind(**{keys[key]: value for key, value in values.items() if key in keys})
 
 

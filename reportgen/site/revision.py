@@ -11,7 +11,7 @@ from reportgen.errors import InputError, UsageError
 from reportgen.site.captions import read_captions
 from reportgen.site.record import FILE_NAME, Record, read_record, to_json
 from reportgen.site.render import Rendered, render
-from reportgen.site.theme import Theme
+from reportgen.site.theme import PROBLEM, Theme
 from reportgen.site.writer import read_manifest, revise
 
 
@@ -53,6 +53,8 @@ def rewrite(
         changes["captions"] = dict(read_captions(captions).texts)
     if title:
         changes["title"] = title
+    if theme is not None:
+        changes["problems"] = [problem for problem in record.problems if not str(problem).startswith(PROBLEM)]
     record = dataclasses.replace(record, **changes, options=_options(record, theme, base_url))
     rendered = _render(site, record, theme, sums)
     pages = {**rendered.contents, FILE_NAME: to_json(record)}

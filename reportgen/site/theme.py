@@ -25,6 +25,9 @@ STATIC = "static"
 BUILT_IN = "builtin"
 """A user's `index.html.jinja` may extend `builtin/index.html.jinja`, the one that it replaces."""
 
+PROBLEM = "templates: "
+"""How a record's problem starts that is none of the network's, but of a user's templates when it was built."""
+
 _TEXTS = (".css", ".js", ".svg")
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)*[A-Za-z0-9][\w.-]*", re.ASCII)
 _URL = re.compile(r"""(url\(\s*['"]?)([^'")?#]+)""")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from reportgen.drawing.palette import palette
@@ -15,7 +16,7 @@ def colour(index: int) -> tuple[int, ...]:
     return tuple(VIRIDIS.colours[3 * index : 3 * index + 3])
 
 
-def constant(index: int, height: int = 6, width: int = 9) -> np.ndarray:  # type: ignore[type-arg]
+def constant(index: int, height: int = 6, width: int = 9) -> NDArray[np.uint8]:
     return np.full((height, width), index, np.uint8)
 
 

@@ -174,7 +174,7 @@ def test_a_directory_that_is_none_is_refused(tmp_path: Path, problem: str) -> No
         Theme(tmp_path / "house")
 
 
-WRONG = {
+WRONG: dict[str, tuple[str | bytes, int | None, str]] = {
     "syntax": ("\n\n{% if %}", 3, "Expected an expression"),
     "unclosed": ("\n{% for a in b %}", 2, "Unexpected end of template"),
     "filter": ("{{ 1 | nofilter }}", 1, "No filter named 'nofilter'"),
