@@ -205,8 +205,9 @@ _LISTS: Mapping[str, type[Any]] = {
     "kinds": KindEntry,
     "skipped_images": SkippedImageEntry,
 }
+_ENTRIES: tuple[type[Any], ...] = (ModelEntry, *_LISTS.values())
 _KEYS: Mapping[type[Any], tuple[tuple[str, str], ...]] = {
-    kind: tuple((part.name, _key(part)) for part in fields(kind)) for kind in (ModelEntry, *_LISTS.values())
+    kind: tuple((part.name, _key(part)) for part in fields(kind)) for kind in _ENTRIES
 }
 """The name of each field of an entry, with its key in JSON."""
 _ADDED: Mapping[str, Any] = {"skipped_images": ()}
