@@ -11,12 +11,15 @@ from markupsafe import Markup
 
 import reportgen
 from reportgen.names import slugify
-from reportgen.site.axes import axes, shape, values
+from reportgen.site.axes import axes, operation, shape, values
 from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
 from reportgen.site.pages import Link, Page, Pages
-from reportgen.site.record import LayerEntry, ModelEntry, Record
+from reportgen.site.record import ModelEntry, Record
+from reportgen.site.tree import Branch, Gap
 
-STATIC = ("site.css",)
+LAYERS = "layers.js"
+STATIC = ("site.css", "site.js", LAYERS, "sidebar.js", "keys.js", "channels.js", "matrix.js")
+"""The files that every page loads, in this order: those of templates/static, and the list of layers."""
 
 
 def templates_directory() -> Path:
@@ -46,7 +49,7 @@ class _Renderer:
         self._record = record
         self._pages = Pages(record)
         self._captions = Captions(record.captions)
-        self._static = dict(_static_files(templates_directory() / "static"))
+        self._static = dict(_static_files(templates_directory() / "static", self._pages.layers_script))
         self._environment = _environment(templates_directory())
         self._environment.globals.update(
             record=record,
@@ -54,6 +57,7 @@ class _Renderer:
             has_similarity=self._pages.has_similarity,
             images={image.id: image for image in record.images},
             stylesheets=[path for path in self._static if path.endswith(".css")],
+            scripts=[path for path in self._static if path.endswith(".js")],
         )
 
     def files(self) -> Iterator[tuple[str, str]]:
@@ -79,7 +83,8 @@ class _Renderer:
     def _render(self, page: Page) -> str:
         root = "../" * page.path.count("/")
         template = self._environment.get_template(page.template)
-        return template.render(page=page, root=root, caption=self._caption_filter(root)) + "\n"
+        values = {"page": page, "root": root, "sidebar": self._pages.sidebar(page)}
+        return template.render(**values, caption=self._caption_filter(root)) + "\n"
 
     def _caption_filter(self, root: str) -> Any:
         """Return the function that templates call for the user's text at a place."""
@@ -115,6 +120,8 @@ def _environment(directory: Path) -> jinja2.Environment:
         values=values,
     )
     environment.tests["group"] = lambda part: hasattr(part, "parts")
+    environment.tests["branch"] = lambda part: isinstance(part, Branch)
+    environment.tests["gap"] = lambda part: isinstance(part, Gap)
     environment.tests["linked"] = lambda link: isinstance(link, Link) and bool(link.address)
     return environment
 
@@ -124,19 +131,12 @@ def _printable(value: Any) -> Any:
     return replace_controls(value) if type(value) is str else value
 
 
-def _static_files(directory: Path) -> Iterator[tuple[str, str]]:
+def _static_files(directory: Path, layers: str) -> Iterator[tuple[str, str]]:
     """Each static file under a name that changes with its content, so that no browser shows an old one."""
     for name in STATIC:
-        text = (directory / name).read_text(encoding="utf-8")
+        text = layers if name == LAYERS else (directory / name).read_text(encoding="utf-8")
         stem, suffix = name.rsplit(".", 1)
         yield f"static/{stem}.{hashlib.sha256(text.encode()).hexdigest()[:10]}.{suffix}", text
-
-
-def operation(layer: LayerEntry) -> str:
-    """What a layer does, in a word: its module's class, or the last part of its function's name."""
-    if layer.op == "placeholder":
-        return "the network's input"
-    return layer.module_type or layer.target.rsplit(".", 1)[-1]
 
 
 def tracer(model: ModelEntry) -> str:
