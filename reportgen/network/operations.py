@@ -114,10 +114,17 @@ def _settled(axes: Axes) -> Axes:
 def _rule_of(operation: nn.Module | str) -> Rule:
     if isinstance(operation, str):
         return _FUNCTIONS.get(operation, _broadcast)
-    for classes, rule in _MODULES:
-        if isinstance(operation, classes):
-            return rule
-    return _broadcast
+    found = next((rule for classes, rule in _MODULES if isinstance(operation, classes)), None)
+    return found or _rule_of_quantised(operation) or _broadcast
+
+
+def _rule_of_quantised(module: nn.Module) -> Rule | None:
+    """The rule of a module of torch.ao.nn that shares no class with the one it stands for.
+
+    By name, since newer versions of torch have no torch.ao.nn.
+    """
+    bases = (base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.ao.nn."))
+    return next((_QUANTISED[name] for name in bases if name in _QUANTISED), None)
 
 
 # Elementwise
@@ -566,10 +573,16 @@ _FUNCTIONS: dict[str, Rule] = {
        for kind in ("avg", "max", "lp", "adaptive_avg", "adaptive_max", "fractional_max")},
     **dict.fromkeys(["interpolate", "upsample", "grid_sample", "local_response_norm"],
                     _spatial(0, new_channels=False)),
-    **dict.fromkeys(["batch_norm", "instance_norm", "group_norm"], _norm),
+    **dict.fromkeys(["instance_norm", "group_norm"], _norm),
     **dict.fromkeys(["linear", "bilinear"], _linear),
+    **{f"conv{sides}d{rest}": _spatial(sides, new_channels=True) for sides in (1, 2, 3)
+       for rest in ("_relu", "_add", "_add_relu", "_dynamic")},
+    **{f"conv_transpose{sides}d_dynamic": _spatial(sides, new_channels=True) for sides in (1, 2, 3)},
+    **{f"batch_norm{sides}{rest}": _norm for sides in ("", "1d", "2d", "3d") for rest in ("", "_relu")},
+    **{f"linear_{rest}": _linear
+       for rest in ("relu", "leaky_relu", "tanh", "dynamic", "dynamic_fp16", "relu_dynamic", "relu_dynamic_fp16")},
     **dict.fromkeys(["layer_norm", "rms_norm"], _layer_norm),
-    "embedding": _embedding, "one_hot": _embedding,
+    **dict.fromkeys(["embedding", "one_hot", "embedding_byte", "embedding_4bit"], _embedding),
     "permute": _permute, **dict.fromkeys(["transpose", "swapaxes", "swapdims"], _transpose),
     **dict.fromkeys(["t", "mT", "adjoint", "T", "mH"], _swap_last),
     **dict.fromkeys(["movedim", "moveaxis"], _movedim),
@@ -579,7 +592,7 @@ _FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expand), **dict.fromkeys(["repeat", "tile"], _repeat),
     "getitem": _getitem, "select": _select, "narrow": _narrow,
     **dict.fromkeys(["gather", "index_select", "take_along_dim", "topk", "sort", "argsort", "msort"], _gather),
-    **dict.fromkeys(["cat", "concat", "concatenate"], _cat), "stack": _stack,
+    **dict.fromkeys(["cat", "concat", "concatenate", "cat_relu"], _cat), "stack": _stack,
     **dict.fromkeys(["mean", "sum", "amax", "amin", "max", "min", "prod", "norm", "std", "var", "all", "any",
                      "logsumexp", "argmax", "argmin", "median", "nanmean", "nansum", "vector_norm",
                      "linalg_vector_norm", "linalg_norm", "count_nonzero"], _reduce),
@@ -619,6 +632,14 @@ _MODULES: Sequence[tuple[tuple[type, ...], Rule]] = (
       nn.modules.padding._ReplicationPadNd, nn.modules.padding._CircularPadNd), _like_first),
     ((torchvision.ops.RoIAlign, torchvision.ops.RoIPool, torchvision.ops.MultiScaleRoIAlign), _regions),
 )  # fmt: skip
+
+_QUANTISED: Mapping[str, Rule] = {
+    "_ConvNd": _spatial(0, new_channels=True),
+    "Linear": _linear,
+    "Embedding": _embedding,
+    **dict.fromkeys(["RNNBase", "LSTM"], _linear),
+}
+"""By the name of a class of torch.ao.nn: itself or one that it is derived from."""
 
 
 def demands_channels_first(operation: nn.Module | str) -> bool:
