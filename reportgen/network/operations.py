@@ -188,28 +188,31 @@ def _resized(one: Axis, size: int) -> Axis:
 # Channels first
 
 
-def _spatial(dimensions: int, *, new_channels: bool) -> Rule:
-    """A rule for operations on (N, C, positions), of which there are `dimensions`; 0 as many as there are."""
+@dataclass(frozen=True)
+class _Spatial:
+    """The rule of operations on (N, C, positions), of which there are `dimensions`; 0 as many as there are."""
 
-    def rule(call: Call) -> Axes | None:
+    dimensions: int
+    new_channels: bool
+
+    def __call__(self, call: Call) -> Axes | None:
         count = len(call.shape)
-        sides = dimensions or max(1, count - 2)
+        sides = self.dimensions or max(1, count - 2)
         if call.operands and len(call.first.shape) != count:
             return None
-        if count not in (sides + 1, sides + 2) or (not dimensions and count < 3):
+        if count not in (sides + 1, sides + 2) or (not self.dimensions and count < 3):
             return _broadcast(call) or _table(call)
         before = call.first.known
         lead = () if count == sides + 1 else (_images_axis(call),)
         channels = before[-sides - 1]
-        keep = not new_channels and size_of(channels) == call.shape[-sides - 1] and channels and is_known(channels)
+        fits = size_of(channels) == call.shape[-sides - 1] and channels and is_known(channels)
+        keep = fits and not self.new_channels
         flipped = "C" in kinds_of(before[-1]) and size_of(channels) > 1 and "C" not in kinds_of(channels)
         positions = (
             _side(before[place] if not flipped else (), "DHW"[place], call.shape[place])
             for place in range(-sides, 0)
         )
         return (*lead, channels if keep else axis("C", call.shape[-sides - 1]), *positions)
-
-    return rule
 
 
 def _side(before: Axis, kind: str, size: int) -> Axis:
@@ -224,6 +227,9 @@ def _images_axis(call: Call) -> Axis:
     return axis("N", call.shape[0]) if call.shape[0] == call.images else unknown(call.shape[:1])[0]
 
 
+_CHANNELS_SECOND = _Spatial(0, new_channels=False)
+
+
 def _table(call: Call) -> Axes | None:
     return (_images_axis(call), axis("C", call.shape[1])) if len(call.shape) == 2 else None
 
@@ -233,7 +239,7 @@ def _norm(call: Call) -> Axes | None:
     before = call.first.axes
     if before is not None and all(map(is_known, before)):
         return before
-    return _spatial(0, new_channels=False)(call)
+    return _CHANNELS_SECOND(call)
 
 
 # Channels last
@@ -565,19 +571,19 @@ def _no_rule(_: Call) -> Axes | None:
 
 
 _FUNCTIONS: dict[str, Rule] = {
-    **dict.fromkeys(["conv1d", "conv_transpose1d"], _spatial(1, new_channels=True)),
+    **dict.fromkeys(["conv1d", "conv_transpose1d"], _Spatial(1, new_channels=True)),
     **dict.fromkeys(["conv2d", "conv_transpose2d", "deform_conv2d", "pixel_shuffle", "pixel_unshuffle"],
-                    _spatial(2, new_channels=True)),
-    **dict.fromkeys(["conv3d", "conv_transpose3d"], _spatial(3, new_channels=True)),
-    **{f"{kind}_pool{sides}d": _spatial(sides, new_channels=False) for sides in (1, 2, 3)
+                    _Spatial(2, new_channels=True)),
+    **dict.fromkeys(["conv3d", "conv_transpose3d"], _Spatial(3, new_channels=True)),
+    **{f"{kind}_pool{sides}d": _Spatial(sides, new_channels=False) for sides in (1, 2, 3)
        for kind in ("avg", "max", "lp", "adaptive_avg", "adaptive_max", "fractional_max")},
     **dict.fromkeys(["interpolate", "upsample", "grid_sample", "local_response_norm"],
-                    _spatial(0, new_channels=False)),
+                    _Spatial(0, new_channels=False)),
     **dict.fromkeys(["instance_norm", "group_norm"], _norm),
     **dict.fromkeys(["linear", "bilinear"], _linear),
-    **{f"conv{sides}d{rest}": _spatial(sides, new_channels=True) for sides in (1, 2, 3)
+    **{f"conv{sides}d{rest}": _Spatial(sides, new_channels=True) for sides in (1, 2, 3)
        for rest in ("_relu", "_add", "_add_relu", "_dynamic")},
-    **{f"conv_transpose{sides}d_dynamic": _spatial(sides, new_channels=True) for sides in (1, 2, 3)},
+    **{f"conv_transpose{sides}d_dynamic": _Spatial(sides, new_channels=True) for sides in (1, 2, 3)},
     **{f"batch_norm{sides}{rest}": _norm for sides in ("", "1d", "2d", "3d") for rest in ("", "_relu")},
     **{f"linear_{rest}": _linear
        for rest in ("relu", "leaky_relu", "tanh", "dynamic", "dynamic_fp16", "relu_dynamic", "relu_dynamic_fp16")},
@@ -611,11 +617,11 @@ _FUNCTIONS: dict[str, Rule] = {
 _MODULES: Sequence[tuple[tuple[type, ...], Rule]] = (
     ((nn.modules.conv._ConvNd, nn.PixelShuffle, nn.PixelUnshuffle, torchvision.ops.DeformConv2d,
       torchvision.ops.Conv2dNormActivation, torchvision.ops.Conv3dNormActivation),
-     _spatial(0, new_channels=True)),
+     _Spatial(0, new_channels=True)),
     ((nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
       nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._LPPoolNd, nn.Upsample, nn.LocalResponseNorm,
       torchvision.ops.SqueezeExcitation),
-     _spatial(0, new_channels=False)),
+     _Spatial(0, new_channels=False)),
     ((nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm,
       torchvision.ops.FrozenBatchNorm2d), _norm),
     ((nn.Linear, nn.Bilinear, torchvision.ops.MLP, nn.RNNBase), _linear),
@@ -634,7 +640,7 @@ _MODULES: Sequence[tuple[tuple[type, ...], Rule]] = (
 )  # fmt: skip
 
 _QUANTISED: Mapping[str, Rule] = {
-    "_ConvNd": _spatial(0, new_channels=True),
+    "_ConvNd": _Spatial(0, new_channels=True),
     "Linear": _linear,
     "Embedding": _embedding,
     **dict.fromkeys(["RNNBase", "LSTM"], _linear),
@@ -645,7 +651,7 @@ _QUANTISED: Mapping[str, Rule] = {
 def demands_channels_first(operation: nn.Module | str) -> bool:
     """Whether an operation takes its input for (N, C, positions)."""
     rule = _rule_of(operation)
-    return rule is _norm or getattr(rule, "__qualname__", "").startswith("_spatial")
+    return rule is _norm or isinstance(rule, _Spatial)
 
 
 def keeps_axes(operation: nn.Module | str) -> bool:
