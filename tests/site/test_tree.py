@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from canned import LAYERS, chain, make_figure, make_layer, make_record
-from reportgen.site.pages import IndexPage, LayerPage, Pages, Sidebar
+from reportgen.site.pages import Pages, Sidebar
 from reportgen.site.record import FAILED, SKIPPED, Record
 from reportgen.site.tree import Branch, Gap, Leaf, flags_of
 
@@ -15,8 +15,8 @@ from reportgen.site.tree import Branch, Gap, Leaf, flags_of
 def sidebar_of(record: Record, name: str = "") -> Sidebar:
     """The sidebar of a layer's page, or of the index."""
     pages = Pages(record)
-    is_it = lambda page: page.layer.name == name if isinstance(page, LayerPage) else not name  # noqa: E731
-    page = next(page for page in pages if isinstance(page, LayerPage | IndexPage) and is_it(page))
+    wanted = f"layers/{name}.html" if name else "index.html"
+    page = next(page for page in pages if page.path == wanted)
     return pages.sidebar(page)
 
 
