@@ -1,4 +1,4 @@
-"""Shapes, layouts and dtypes for people."""
+"""A layer in words for people: what it does, its shape, its axes and its values."""
 
 import re
 from collections.abc import Sequence
@@ -70,3 +70,10 @@ _DRAWN_AS = {
     r"bool": "drawn as 0 and 1",
 }
 """How values that are no plain numbers are drawn, by the beginning of their dtype's name."""
+
+
+def operation(layer: LayerEntry) -> str:
+    """What a layer does, in a word: its module's class, or the last part of its function's name."""
+    if layer.op == "placeholder":
+        return "the network's input"
+    return layer.module_type or layer.target.rsplit(".", 1)[-1]

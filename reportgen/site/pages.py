@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reportgen.site.numbering import Numbering, Place
+from reportgen.site.neighbourhood import Graph, Neighbourhood
+from reportgen.site.numbering import Numbering
 from reportgen.site.record import (
     DRAWN,
     FAILED,
@@ -16,9 +17,9 @@ from reportgen.site.record import (
     LayerEntry,
     Record,
 )
+from reportgen.site.shown import SHOWN_MAP, Shown, show
+from reportgen.site.tree import Branch, Gap, Group, Leaf, Row, around, flags_of, group_rows, layers_script
 
-_SHOWN_WIDE = 912
-_SHOWN_MAP = 224
 _THUMBNAILS = 4
 _THUMBNAIL_BUDGET = 6000
 SIMILARITY_KINDS = ("layer_cka",)
@@ -27,56 +28,11 @@ UNNUMBERED_KINDS = ("colour_bar", "preview")
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A figure as a page shows it: enlarged by a whole factor, `crisp` unless the page will make it smaller.
-
-    `place` is its number and where it stands in full, which may be on another page.
-    """
-
-    figure: FigureEntry
-    width: int
-    height: int
-    crisp: bool
-    place: Place | None = None
-
-    @property
-    def template(self) -> str:
-        return f"figures/{self.figure.kind}.html.jinja"
-
-    @property
-    def picture(self) -> str:
-        return self.figure.files[0]
-
-
-@dataclass(frozen=True)
 class Link:
     """A place in the site, relative to its root; `address` is empty where there is no page to go to."""
 
     text: str
     address: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """A layer as the index lists it."""
-
-    layer: LayerEntry
-    label: str
-    address: str
-    thumbnails: tuple[Shown, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """A module with its rows and its inner modules, in execution order."""
-
-    name: str
-    label: str
-    parts: tuple["Group | Row", ...]
-
-    @property
-    def count(self) -> int:
-        return sum(part.count if isinstance(part, Group) else 1 for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -133,6 +89,8 @@ class LayerPage:
     panels: tuple[Panel, ...]
     summary: tuple[Shown, ...]
     bar: Shown | None
+    graph: Neighbourhood
+    addresses: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -164,6 +122,7 @@ class AboutPage:
 
 
 Page = IndexPage | LayerPage | ImagePage | SimilarityPage | AboutPage
+Sidebar = tuple[Leaf | Branch | Gap, ...]
 
 
 class Pages:
@@ -252,6 +211,10 @@ class Pages:
                 feeds[parent].append(layer.name)
         return feeds
 
+    @cached_property
+    def _graph(self) -> Graph:
+        return Graph(self._record.layers, self._feeds)
+
     def _find(self, layer: str | None, image: str | None, kind: str, view: str = "") -> FigureEntry | None:
         for figure in self._figures.get((layer, image), ()):
             if figure.kind == kind and figure.data.get("view", "") == view:
@@ -269,11 +232,10 @@ class Pages:
             )
             for image in self._record.images
         )
-        rows = [self._row(layer) for layer in self._selected]
         unselected = len(self._record.layers) - len(self._selected)
         elsewhere = (*SIMILARITY_KINDS, *UNNUMBERED_KINDS)
         figures = tuple(self._show(figure) for figure in self._spanning if figure.kind not in elsewhere)
-        return IndexPage(images, group_rows(rows), self._tally, unselected, figures, self._addresses)
+        return IndexPage(images, self._groups, self._tally, unselected, figures, self._addresses)
 
     def _top(self, image: ImageEntry) -> str:
         """The most probable class with its probability, from the first output that is class scores."""
@@ -282,7 +244,29 @@ class Pages:
                 return top_class(figure)
         return ""
 
-    def _row(self, layer: LayerEntry) -> Row:
+    @cached_property
+    def _rows(self) -> list[Row]:
+        return [self._row(position, layer) for position, layer in enumerate(self._selected)]
+
+    @cached_property
+    def _groups(self) -> tuple[Group | Row, ...]:
+        return group_rows(self._rows)
+
+    @property
+    def layers_script(self) -> str:
+        """The script that tells the pages' scripts of all layers."""
+        return layers_script(self._rows)
+
+    def sidebar(self, page: Page) -> Sidebar:
+        """Return what the sidebar of `page` lists."""
+        position = self._positions[page.layer.name] if isinstance(page, LayerPage) else None
+        return around(self._groups, position)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {layer.name: position for position, layer in enumerate(self._selected)}
+
+    def _row(self, position: int, layer: LayerEntry) -> Row:
         # A row of thumbnails for each of very many layers would make the index slow to open.
         most = max(1, min(_THUMBNAILS, _THUMBNAIL_BUDGET // max(1, len(self._selected))))
         thumbnails = (
@@ -290,9 +274,11 @@ class Pages:
         )
         return Row(
             layer,
+            position,
             layer.name.rsplit(".", 1)[-1],
             self.layer_address(layer.name),
             tuple(thumbnail for thumbnail in thumbnails if thumbnail),
+            flags_of(layer, self._find(layer.name, None, "health")),
         )
 
     def _layer(self, position: int) -> LayerPage:
@@ -311,11 +297,13 @@ class Pages:
             panels=tuple(panel for panel in panels if panel.figures),
             summary=summary,
             bar=self._bar,
+            graph=self._graph.around(layer.name),
+            addresses=self._addresses,
         )
 
     def _panel(self, layer: LayerEntry, image: ImageEntry) -> Panel:
         figures = tuple(self._show(figure) for figure in self._figures.get((layer.name, image.id), ()))
-        return Panel(image, image_address(image), self._shown(None, image.id, "input", "seen", _SHOWN_MAP), figures)
+        return Panel(image, image_address(image), self._shown(None, image.id, "input", "seen", SHOWN_MAP), figures)
 
     def _neighbour(self, position: int) -> Link | None:
         if not 0 <= position < len(self._selected):
@@ -374,45 +362,3 @@ def top_class(figure: FigureEntry) -> str:
     """The most probable class of a figure of predictions, with its probability: `tabby, 62.3 %`."""
     top = figure.data["top"]
     return f"{top[0][1]}, {figure.data['percent'][0]}" if top else "undefined"
-
-
-def show(figure: FigureEntry, place: Place | None = None) -> Shown:
-    """Size a figure for its place on a page: maps by the largest whole factor that fits, charts at half a pixel.
-
-    Charts and photographs bear `data.pixels` (display pixels in a stored one); all else are maps.
-    """
-    if "pixels" in figure.data:
-        factor = figure.data["pixels"]
-        return Shown(figure, round(figure.width * factor), round(figure.height * factor), factor > 1, place)
-    side = _SHOWN_MAP if figure.kind == "channel_sum" else _SHOWN_WIDE
-    factor = max(1, side // max(figure.width, figure.height))
-    width, height = figure.width * factor, figure.height * factor
-    return Shown(figure, width, height, factor > 1, place)
-
-
-def group_rows(rows: Sequence[Row], path: str = "") -> tuple[Group | Row, ...]:
-    """Nest rows by module path, keeping execution order: a module that runs twice is listed twice."""
-    parts: list[Group | Row] = []
-    start = 0
-    while start < len(rows):
-        module = _module_below(rows[start], path)
-        end = start + 1
-        while module and end < len(rows) and _module_below(rows[end], path) == module:
-            end += 1
-        parts.append(_group(module, path, rows[start:end]) if module else rows[start])
-        start = end
-    return tuple(parts)
-
-
-def _module_below(row: Row, path: str) -> str:
-    """The module right below `path` that the row's layer lies in, or an empty string for `path` itself."""
-    rest = row.layer.name[len(path) + 1 if path else 0 :]
-    return f"{path}.{rest.split('.')[0]}".lstrip(".") if "." in rest else ""
-
-
-def _group(module: str, path: str, rows: Sequence[Row]) -> Group:
-    parts = group_rows(rows, module)
-    label = module[len(path) + 1 if path else 0 :]
-    while len(parts) == 1 and isinstance(parts[0], Group):
-        label, module, parts = f"{label}.{parts[0].label}", parts[0].name, parts[0].parts
-    return Group(module, label, parts)

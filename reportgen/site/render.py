@@ -9,15 +9,20 @@ import jinja2
 from markupsafe import Markup
 
 from reportgen.names import slugify
-from reportgen.site.axes import axes, shape, values
+from reportgen.site.axes import axes, operation, shape, values
 from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
 from reportgen.site.head import PREVIEW, head_of, preview
 from reportgen.site.numbering import PREFIX
 from reportgen.site.pages import Link, Page, Pages
-from reportgen.site.record import LayerEntry, ModelEntry, Record
-from reportgen.site.theme import Theme, templates_directory
+from reportgen.site.record import ModelEntry, Record
+from reportgen.site.theme import Theme, hashed, templates_directory
+from reportgen.site.tree import Branch, Gap
 
-__all__ = ["Rendered", "check_theme", "render", "templates_directory"]
+__all__ = ["STATIC", "Rendered", "check_theme", "render", "templates_directory"]
+
+LAYERS = "layers.js"
+STATIC = ("site.css", "site.js", LAYERS, "filter.js", "sidebar.js", "keys.js", "channels.js", "matrix.js")
+"""The files that every page loads, in this order: those of templates/static, and the list of layers."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class _Renderer:
         self._theme = theme
         self._html = cache(self._to_html)
         self._preview = preview(record)
-        self._static = {path: text for path, text in theme.static.values() if isinstance(text, str)}
+        self._static = dict(_static_files(theme, self._pages.layers_script))
         self.binaries = {path: data for path, data in theme.static.values() if isinstance(data, bytes)}
         self._environment = _environment(theme)
         self._environment.globals.update(
@@ -69,6 +74,7 @@ class _Renderer:
             has_similarity=self._pages.has_similarity,
             images={image.id: image for image in record.images},
             stylesheets=[path for path in self._static if path.endswith(".css")],
+            scripts=[path for path in self._static if path.endswith(".js")],
             static=theme.static_address,
         )
         theme.check(self._environment)
@@ -114,7 +120,8 @@ class _Renderer:
         root = "../" * page.path.count("/")
         with self._theme.explaining():
             template = self._environment.get_template(page.template)
-            context = {"page": page, "root": root, "head": head_of(page, self._record, self._preview)}
+            head = head_of(page, self._record, self._preview)
+            context = {"page": page, "root": root, "head": head, "sidebar": self._pages.sidebar(page)}
             return template.render(context, caption=self._caption_filter(root)) + "\n"
 
     def _caption_filter(self, root: str) -> Any:
@@ -149,6 +156,8 @@ def _environment(theme: Theme) -> jinja2.Environment:
         values=values,
     )
     environment.tests["group"] = lambda part: hasattr(part, "parts")
+    environment.tests["branch"] = lambda part: isinstance(part, Branch)
+    environment.tests["gap"] = lambda part: isinstance(part, Gap)
     environment.tests["linked"] = lambda link: isinstance(link, Link) and bool(link.address)
     return environment
 
@@ -158,11 +167,13 @@ def _printable(value: Any) -> Any:
     return replace_controls(value) if type(value) is str else value
 
 
-def operation(layer: LayerEntry) -> str:
-    """What a layer does, in a word: its module's class, or the last part of its function's name."""
-    if layer.op == "placeholder":
-        return "the network's input"
-    return layer.module_type or layer.target.rsplit(".", 1)[-1]
+def _static_files(theme: Theme, layers: str) -> Iterator[tuple[str, str]]:
+    """The texts among the static files in the order in which pages load them, the user's own after the built-in."""
+    found = {**theme.static, LAYERS: (hashed(LAYERS, layers), layers)}
+    for name in (*STATIC, *(name for name in found if name not in STATIC)):
+        path, text = found[name]
+        if isinstance(text, str):
+            yield path, text
 
 
 def tracer(model: ModelEntry) -> str:

@@ -115,7 +115,7 @@ class Theme:
             content = _read(name, sources[name])
             if name.endswith(".css"):
                 content = self._with_addresses(name, str(content), found)
-            found[name] = (_hashed(name, content), content)
+            found[name] = (hashed(name, content), content)
         return {name: found[name] for name in sorted(found, key=lambda name: (name not in built_in, name))}
 
     def _with_addresses(self, sheet: str, text: str, found: Mapping[str, tuple[str, str | bytes]]) -> str:
@@ -230,7 +230,8 @@ def _read(name: str, path: Path) -> str | bytes:
         raise UsageError(f"{path}: not UTF-8 (byte {error.start}); save it in that encoding") from None
 
 
-def _hashed(name: str, content: str | bytes) -> str:
+def hashed(name: str, content: str | bytes) -> str:
+    """Return the path of a static file: it changes with the content, so that no browser shows an old one."""
     data = content.encode() if isinstance(content, str) else content
     digest = hashlib.sha256(data).hexdigest()[:10]
     folder, slash, base = name.rpartition("/")

@@ -9,18 +9,16 @@ import pytest
 from canned import IMAGES, KINDS, LAYERS, chain, figures_of, make_figure, make_image, make_layer, make_record
 from reportgen.site.pages import (
     AboutPage,
-    Group,
     ImagePage,
     IndexPage,
     LayerPage,
     Link,
     Page,
     Pages,
-    Row,
-    Shown,
-    show,
 )
 from reportgen.site.record import KindEntry, Record
+from reportgen.site.shown import Shown, show
+from reportgen.site.tree import Group, Row
 
 P = TypeVar("P", bound=Page)
 
