@@ -16,7 +16,15 @@ def matrix(count: int, name: str = "layer{}.{}.conv2") -> Chart:
     values = np.eye(count)
     values[0, count - 1] = np.nan
     names = [name.format(number // 8, number % 8) for number in range(count)]
-    return labelled_matrix(values, names, low=0, high=1, cmap="viridis", bar_label="CKA", blocks=range(8, count, 8))
+    return labelled_matrix(
+        values,
+        names,
+        low=0,
+        high=1,
+        cmap="viridis",
+        bar_label="CKA",
+        blocks=dict(zip(range(0, count, 8), names[::8], strict=True)),
+    )
 
 
 def pixels(chart: Chart) -> NDArray[np.uint8]:
