@@ -1,4 +1,4 @@
-"""The similarity matrix in a browser: what hovering reads, where clicks and keys lead, orders, filters, addresses."""
+"""The similarity matrix in a browser: what hovering reads, where clicks and keys lead, orders, filters."""
 
 import csv
 import json
@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -19,13 +20,12 @@ from reportgen.figures.matrix_script import matrix_script
 from reportgen.site.record import KindEntry
 
 DEAD, CAUSE, PAIR_CAUSE = "stage2.1.relu", "it is the same for every example", "a debiased norm is not positive"
-NAMES = [
-    "x", "stem.conv", "stem.relu",
-    *(f"stage{stage}.{block}.{part}" for stage in (1, 2) for block in (0, 1) for part in ("conv", "bn", "relu", "add")),
-    "fc",
-]  # fmt: skip
 # The second part of `stem` runs at the end, so that the order by module is another.
-NAMES = [*NAMES[:2], *NAMES[3:], "stem.relu"]
+NAMES = [
+    "x", "stem.conv",
+    *(f"stage{block}.{part}" for block in ("1.0", "1.1", "2.0", "2.1") for part in ("conv", "bn", "relu", "add")),
+    "fc", "stem.relu",
+]  # fmt: skip
 TYPES = {"conv": "Conv2d", "bn": "BatchNorm2d", "relu": "ReLU", "add": "add", "fc": "Linear", "x": "input"}
 
 
@@ -115,7 +115,7 @@ def text_of(value: float) -> str:
 def shown(page: Page) -> list[str]:
     """The layers of the rows from top to bottom, as the cursor reads them."""
     plot(page).focus()
-    names = []
+    names: list[str] = []
     for _ in range(3):
         page.keyboard.press("PageUp")
     while not names or readout(page)[0] != names[-1]:
@@ -146,12 +146,9 @@ def test_a_value_that_chance_gives_is_said_to_be_one(page: Page) -> None:
 
 
 def test_cells_have_the_colours_of_their_values(page: Page, values: NDArray[np.float64]) -> None:
-    import matplotlib as mpl
-
-    read = "canvas => [canvas.width, [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]]"
-    width, data = page.locator(".cka-plot canvas").evaluate(read)
-    pixels = np.array(data).reshape(-1, width, 4)
-    assert pixels.shape[:2] == values.shape
+    count = len(NAMES)
+    read = f"canvas => [...canvas.getContext('2d').getImageData(0, 0, {count}, {count}).data]"
+    pixels = np.array(page.locator(".cka-plot canvas").evaluate(read)).reshape(count, count, 4)
     for row, column in ((0, 0), (0, 1), (2, 7), (9, 4)):
         share = (round(float(values[row, column]), 3) + 0.3) / 1.3
         expected = np.round(np.array(mpl.colormaps["viridis"](round(251 * share) / 251)) * 255)
@@ -207,11 +204,9 @@ def test_everything_can_be_done_by_keyboard(page: Page, values: NDArray[np.float
     page.keyboard.press("PageDown")
     page.keyboard.press("+")
     assert page.get_by_role("button", name="Whole matrix").is_visible()
-    assert page.locator(".cka-controls").get_by_role("status").inner_text() == f"4 by 1 of {len(NAMES)} layers"
+    assert tally(page) == f"4 by 1 of {len(NAMES)} layers"
     page.keyboard.press("-")
-    assert (
-        page.locator(".cka-controls").get_by_role("status").inner_text() == f"{len(NAMES)} of {len(NAMES)} layers"
-    )
+    assert tally(page) == f"{len(NAMES)} of {len(NAMES)} layers"
 
 
 def test_a_filter_leaves_rows_and_columns_and_stands_in_the_address(
@@ -254,6 +249,10 @@ def test_an_order_moves_rows_with_their_values_and_marks_blocks(page: Page, valu
     page.go_back()
     assert order.input_value() == "modules"
     assert shown(page) == by_module
+
+
+def tally(page: Page) -> str:
+    return page.locator(".cka-controls").get_by_role("status").inner_text()
 
 
 def path(page: Page) -> str:
@@ -370,7 +369,7 @@ def test_eighteen_hundred_layers(browser: Browser, tmp_path: Path) -> None:
         assert labels.count() == 24
         assert labels.first.inner_text() == "encoder.3.block0"
         page.get_by_label("Filter layers").fill("block7.add")
-        assert page.locator(".cka-controls").get_by_role("status").inner_text() == "1 of 1,800 layers"
+        assert tally(page) == "1 of 1,800 layers"
 
 
 def test_twenty_layers_bear_their_names(browser: Browser, site: Path) -> None:
