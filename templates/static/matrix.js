@@ -57,15 +57,6 @@
 
   const written = value => value.toFixed(3).replace("-", "\u2212");
 
-  // Which layers a filter finds: the sidebar's way where it is there, else by parts of the name.
-  const matching = query => {
-    const test = reportgen.matches?.(query);
-    if (typeof test === "function") return test;
-    const tokens = query.toLowerCase().split(/\s+/).filter(Boolean);
-    return ([name, , operation, title]) =>
-      tokens.every(token => [name, operation, title].some(text => text.toLowerCase().includes(token)));
-  };
-
   const below = (name, module) => {
     const rest = module ? name.slice(module.length + 1) : name;
     return rest.includes(".") ? `${module ? `${module}.` : ""}${rest.split(".")[0]}` : "";
@@ -190,7 +181,7 @@
     }
 
     build() {
-      this.filter = make("input", { type: "search", autocomplete: "off", spellcheck: "false", placeholder: "conv" });
+      this.filter = make("input", { type: "search", autocomplete: "off", spellcheck: "false", placeholder: "name, *.conv?, op:relu, is:dead" });
       this.filter.addEventListener("input", () => reportgen.go({ query: this.filter.value.trim() }, { replace: true }));
       this.select = make("select", {});
       for (const [value, text] of Object.entries(ORDERS)) this.select.append(make("option", { value }, text));
@@ -199,7 +190,7 @@
       this.whole.addEventListener("click", () => this.leaveZoom());
       this.tally = make("span", { class: "quiet", role: "status" });
       const controls = make("div", { class: "cka-controls" },
-        make("label", {}, make("span", {}, "Filter layers"), this.filter),
+        make("label", {}, make("span", {}, "Filter rows and columns"), this.filter),
         make("label", {}, make("span", {}, "Order"), this.select), this.whole, this.tally);
 
       this.canvas = make("canvas", { "aria-hidden": "true" });
@@ -458,7 +449,7 @@
         return start < 0 || end < start ? all : all.slice(start, end + 1);
       };
       const [top, bottom, left = top, right = bottom] = this.window;
-      const found = this.query ? matching(this.query) : () => true;
+      const found = reportgen.matcher(this.query);
       const matched = layer => found(this.data.entries[layer]);
       [this.rows, this.columns] = (this.window.length ? [span(top, bottom), span(left, right)] : [all, all])
         .map(layers => layers.filter(matched));

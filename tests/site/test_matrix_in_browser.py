@@ -212,20 +212,22 @@ def test_everything_can_be_done_by_keyboard(page: Page, values: NDArray[np.float
 def test_a_filter_leaves_rows_and_columns_and_stands_in_the_address(
     page: Page, site: Path, values: NDArray[np.float64]
 ) -> None:
-    page.get_by_label("Filter layers").fill("stage1")
+    page.get_by_label("Filter rows and columns").fill("stage1")
     kept = [name for name in NAMES if "stage1" in name]
     assert fragment(page) == "q=stage1"
     assert shown(page) == kept
     row, column = NAMES.index(kept[2]), NAMES.index(kept[5])
     assert hover(page, 2, 5, len(kept)) == (kept[2], kept[5], text_of(values[row, column]))
-    page.get_by_label("Filter layers").fill("no such layer")
+    page.get_by_label("Filter rows and columns").fill("no such layer")
     assert page.get_by_text("No layer of the matrix matches the filter.").is_visible()
     assert not plot(page).is_visible()
     page.goto("about:blank")
     page.goto(address(site, "modules&q=" + quote("relu")))
     assert sorted(shown(page)) == sorted(name for name in NAMES if "relu" in name)
-    assert page.get_by_label("Filter layers").input_value() == "relu"
+    assert page.get_by_label("Filter rows and columns").input_value() == "relu"
     assert page.get_by_label("Order").input_value() == "modules"
+    page.get_by_label("Filter rows and columns").fill("op:conv2d stage?.0.*")
+    assert shown(page) == ["stage1.0.conv", "stage2.0.conv"]
 
 
 def test_an_order_moves_rows_with_their_values_and_marks_blocks(page: Page, values: NDArray[np.float64]) -> None:
@@ -368,7 +370,7 @@ def test_eighteen_hundred_layers(browser: Browser, tmp_path: Path) -> None:
         labels.nth(3).click()
         assert labels.count() == 24
         assert labels.first.inner_text() == "encoder.3.block0"
-        page.get_by_label("Filter layers").fill("block7.add")
+        page.get_by_label("Filter rows and columns").fill("block7.add")
         assert tally(page) == "1 of 1,800 layers"
 
 
