@@ -99,6 +99,8 @@ class SimilarityPage:
     template = "similarity.html.jinja"
     figures: tuple[Shown, ...]
     addresses: Mapping[str, str]
+    pictures: Mapping[str, str]
+    """By layer's slug, the picture of the sum of its channels for the first image, as far as there is one."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Pages:
         yield from map(self._image, range(len(self._record.images)))
         similar = tuple(self._show(figure) for figure in self._spanning if figure.kind in SIMILARITY_KINDS)
         if self.has_similarity:
-            yield SimilarityPage(similar, self._addresses)
+            yield SimilarityPage(similar, self._addresses, self._pictures)
         yield AboutPage(self._tally, self._addresses)
 
     def _page_of(self, figure: FigureEntry) -> str:
@@ -169,6 +171,12 @@ class Pages:
     @cached_property
     def _addresses(self) -> dict[str, str]:
         return {layer.name: self.layer_address(layer.name) for layer in self._record.layers}
+
+    @cached_property
+    def _pictures(self) -> dict[str, str]:
+        first = self._record.images[0].id if self._record.images else ""
+        found = ((layer.slug, self._find(layer.name, first, "channel_sum")) for layer in self._selected)
+        return {slug: figure.files[0] for slug, figure in found if figure}
 
     @cached_property
     def _bar(self) -> Shown | None:

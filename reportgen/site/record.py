@@ -94,6 +94,8 @@ class FigureEntry:
     data: Mapping[str, Any]
     downloads: list[str] = field(default_factory=list)
     """Paths within the site of the files of numbers behind the figure."""
+    scripts: list[str] = field(default_factory=list)
+    """Paths within the site of the scripts that hand numbers to the page; a key that earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _addresses(record: Record) -> Iterator[str]:
     yield from (layer.slug for layer in record.layers)
     yield from (image.id for image in record.images)
     for figure in record.figures:
-        yield from (*figure.files, *figure.downloads)
+        yield from (*figure.files, *figure.downloads, *figure.scripts)
 
 
 _LISTS: Mapping[str, type[Any]] = {
