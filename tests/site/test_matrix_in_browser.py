@@ -362,6 +362,7 @@ def test_eighteen_hundred_layers(browser: Browser, tmp_path: Path) -> None:
         labels = page.locator(".cka-left > *")
         assert labels.all_inner_texts() == [f"encoder.{stage}" for stage in range(12)]
         page.mouse.click(*place_of(page, 700, 1200, 1800, 1800))
+        page.wait_for_url("**#pair/**")
         first, second = fragment(page).split("/")[1:]
         assert page.get_by_role("region", name="Pair of layers").get_by_role("link").all_inner_texts() == [
             first,
