@@ -13,7 +13,8 @@ import reportgen
 from reportgen.names import slugify
 from reportgen.site.axes import axes, operation, shape, values
 from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
-from reportgen.site.pages import Link, Page, Pages
+from reportgen.site.channels import channels_script
+from reportgen.site.pages import LayerPage, Link, Page, Pages
 from reportgen.site.record import ModelEntry, Record
 from reportgen.site.tree import Branch, Gap
 
@@ -63,7 +64,9 @@ class _Renderer:
     def files(self) -> Iterator[tuple[str, str]]:
         yield from self._static.items()
         for page in self._pages:
-            yield page.path, self._render(page)
+            numbers = dict(_numbers_of(page))
+            yield from numbers.items()
+            yield page.path, self._render(page, next(iter(numbers), ""))
 
     def warnings(self) -> list[str]:
         record = self._record
@@ -80,10 +83,10 @@ class _Renderer:
         ]
         return [*unplaced, *unknown]
 
-    def _render(self, page: Page) -> str:
+    def _render(self, page: Page, numbers: str) -> str:
         root = "../" * page.path.count("/")
         template = self._environment.get_template(page.template)
-        values = {"page": page, "root": root, "sidebar": self._pages.sidebar(page)}
+        values = {"page": page, "root": root, "sidebar": self._pages.sidebar(page), "numbers": numbers}
         return template.render(**values, caption=self._caption_filter(root)) + "\n"
 
     def _caption_filter(self, root: str) -> Any:
@@ -135,8 +138,19 @@ def _static_files(directory: Path, layers: str) -> Iterator[tuple[str, str]]:
     """Each static file under a name that changes with its content, so that no browser shows an old one."""
     for name in STATIC:
         text = layers if name == LAYERS else (directory / name).read_text(encoding="utf-8")
-        stem, suffix = name.rsplit(".", 1)
-        yield f"static/{stem}.{hashlib.sha256(text.encode()).hexdigest()[:10]}.{suffix}", text
+        yield _hashed(name, text), text
+
+
+def _numbers_of(page: Page) -> Iterator[tuple[str, str]]:
+    """The script with the numbers of a layer's channels, which its page loads when they are asked for; or none."""
+    text = channels_script(page) if isinstance(page, LayerPage) else ""
+    if text:
+        yield _hashed(f"channels/{page.path.removeprefix('layers/').removesuffix('.html')}.js", text), text
+
+
+def _hashed(name: str, text: str) -> str:
+    stem, suffix = name.rsplit(".", 1)
+    return f"static/{stem}.{hashlib.sha256(text.encode()).hexdigest()[:10]}.{suffix}"
 
 
 def tracer(model: ModelEntry) -> str:
