@@ -186,7 +186,7 @@ reportgen.channels = new Map();
   };
   const leave = panel => {
     panel.outline.hidden = true;
-    panel.readout.textContent = panel.hint;
+    panel.readout.replaceChildren(make("span", { class: "quiet" }, panel.hint));
   };
   // Where a mosaic goes on below the screen its readout stands upon it: never under the pointer.
   const stepAside = ({ link, readout }, event) => {
