@@ -54,15 +54,10 @@ reportgen.channels = new Map();
     const marks = known ? [known.range, known.constant && "constant", known.dead && "dead"] : [];
     return [`channel ${channel}`, ...marks].filter(Boolean).join(" · ");
   };
+  // The numbers of a page's channels; null where their file is lost. They are known from then on.
   const load = view => {
-    view.loading ??= new Promise(resolve => {
-      const path = view.page.dataset.page;
-      const done = () => resolve((view.numbers = reportgen.channels.get(path) ?? null));
-      if (reportgen.channels.has(path)) return done();
-      const script = make("script", { src: view.dialog.dataset.numbers });
-      script.onload = script.onerror = done;
-      document.head.append(script);
-    });
+    const take = () => (view.numbers = reportgen.channels.get(view.page.dataset.page) ?? null);
+    view.loading ??= reportgen.load(view.dialog.dataset.numbers).then(take, take);
     return view.loading;
   };
 
@@ -291,7 +286,7 @@ reportgen.channels = new Map();
     const { part } = view;
     const known = facts(view.numbers, panel.id, channel);
     const constant = known?.constant ? " · constant" : "";
-    const missing = view.loading && view.numbers === null ? "The file with its numbers is missing." : "";
+    const missing = view.numbers === null ? "The file with its numbers is missing." : "";
     part("range").textContent = known?.range ? `${known.range}${constant}` : missing;
     part("ends").hidden = !known;
     part("shared").hidden = !known?.shared;
@@ -308,7 +303,7 @@ reportgen.channels = new Map();
     for (const { image, item, link, canvas } of view.across) {
       item.hidden = channel >= image.grid.shown;
       link.href = linkTo(image, channel);
-      link.toggleAttribute("aria-current", image === panel);
+      image === panel ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current");
       if (item.hidden) continue;
       enlarge(canvas, image.grid, SMALL, SMALL);
       whenSeen(canvas, () => paint(canvas, image, channel));
@@ -544,7 +539,7 @@ reportgen.channels = new Map();
     const panels = new Map(links.map(panelOf).map(panel => [panel.id, panel]));
     const parts = new Map([...dialog.querySelectorAll("[data-part]")].map(each => [each.dataset.part, each]));
     const layer = dialog.dataset.layer;
-    const view = { page, dialog, layer, panels, part: name => parts.get(name), numbers: null, shown: null, current: null };
+    const view = { page, dialog, layer, panels, part: name => parts.get(name), numbers: undefined, shown: null, current: null };
     const [first] = panels.values();
     first.hint = "Point at a channel for its range, click to enlarge it.";
     for (const panel of panels.values()) {

@@ -1,31 +1,15 @@
 """The site in a browser, opened from disk as a reader opens it."""
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from canned import IMAGES, LAYERS, chain, make_image, make_layer, make_record, with_model, write_site
-
-WIDTHS = (360, 1280)
-SCHEMES = ("light", "dark")
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+from browsing import LOAD_PICTURES, OVERFLOW, SCHEMES, WIDTHS, opened, pages_of
+from canned import IMAGES, LAYERS
 
 PAGES = ("index.html", "about.html", "layers/block.add.html", "layers/fc.html", "images/disc.html")
 
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-LOAD_PICTURES = """
-async () => {
-  const pictures = [...document.images];
-  for (const picture of pictures) picture.loading = "eager";
-  await Promise.allSettled(pictures.map(picture => picture.decode()));
-  return pictures.filter(picture => picture.naturalWidth === 0).map(picture => picture.src);
-}
-"""
 CONTRAST = """
 () => {
   const channels = text => text.match(/[\\d.]+/g).map(Number);
@@ -46,90 +30,6 @@ CONTRAST = """
     .map(element => `${ratio(element).toFixed(2)} ${element.outerHTML.slice(0, 80)}`);
 }
 """
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium. Where there is none the tests are skipped, but fail where CI runs them."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        message = f"no browser: none of {', '.join(PROGRAMS)} is installed"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    with sync_playwright() as playwright:
-        # Without its sandbox, since tests often run as root, where it can't start.
-        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture(scope="module")
-def long_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site in which every name, text and table is longer than a phone is wide."""
-    name = "very_long_module_name_without_any_place_to_break_it" * 2
-    wide = (
-        "| "
-        + " | ".join(f"column{index}" for index in range(12))
-        + " |\n"
-        + "|---" * 12
-        + "|\n"
-        + "| 12345 " * 12
-        + "|"
-    )
-    text = (
-        f"# Head{'line' * 30}\n\n{'word' * 60} `{'code' * 60}`\n\n```\n{'fence' * 60}\n```\n\n{wide}\n\n- [[x]]\n"
-    )
-    layers = [make_layer(f"{name}.{part}", detail="detail " * 20, title=part * 20) for part in ("conv", "relu")]
-    failed = make_layer(f"{name}.add", status="failed", reason="RuntimeError:" + "x" * 300)
-    images = [make_image(f"{'photograph' * 10}.png", note="note " * 30), make_image("b.png")]
-    record = make_record(
-        chain(["x", *layers, failed, *(f"{'deep.' * 12}conv{index}" for index in range(3))]),
-        images,
-        captions=dict.fromkeys(("index", "about", "layers/*", "images/b", "figures/channel_grid"), text),
-        title="A title of the report " + "withoutspaces" * 20,
-        options={"nodes": ["pattern" * 40]},
-        environment={"reportgen": "1.2.3+" + "local" * 30},
-    )
-    record = with_model(record, spec="package." * 30 + "py:factory", weights="weights" * 30, random_weights=True)
-    return write_site(record, tmp_path_factory.mktemp("long") / "site")
-
-
-@pytest.fixture(scope="module")
-def canned_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_site(with_model(make_record(), random_weights=True), tmp_path_factory.mktemp("canned") / "site")
-
-
-@contextmanager
-def opened(browser: Browser, width: int = 1280, scheme: str = "light", javascript: bool = True) -> Iterator[Page]:
-    """A page that takes note of whatever goes wrong, and finds at the end that nothing did."""
-    context = browser.new_context(
-        viewport={"width": width, "height": 800},
-        color_scheme="dark" if scheme == "dark" else "light",
-        java_script_enabled=javascript,
-    )
-    problems: list[str] = []
-    page = context.new_page()
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("requestfailed", lambda request: problems.append(request.url) if is_lost(request) else None)
-    page.on("request", lambda request: problems.append(request.url) if is_remote(request.url) else None)
-    try:
-        yield page
-        assert problems == []
-    finally:
-        context.close()
-
-
-def is_lost(request: Request) -> bool:
-    """Whether a file is missing, rather than no longer wanted since the reader went on."""
-    return request.failure != "net::ERR_ABORTED"
-
-
-def is_remote(url: str) -> bool:
-    return not url.startswith(("file:", "data:"))
-
-
-def pages_of(site: Path) -> list[str]:
-    return [path.as_uri() for path in sorted(site.rglob("*.html"))]
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["script", "noscript"])
@@ -244,9 +144,9 @@ def heading(page: Page) -> str:
 def test_a_modules_layers_can_be_folded_without_javascript(browser: Browser, tiny_site: Path) -> None:
     with opened(browser, javascript=False) as page:
         page.goto((tiny_site / "index.html").as_uri())
-        row = page.locator("details .row").first
+        row = page.locator(".tree details .row").first
         assert row.is_visible()
-        page.locator("details summary").first.click()
+        page.locator(".tree details summary").first.click()
         assert not row.is_visible()
 
 
