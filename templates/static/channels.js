@@ -367,7 +367,10 @@ reportgen.channels = new Map();
     panel.at = channel;
     if (view.current !== panel) panel.element.scrollIntoView();
     view.current = panel;
-    if (!view.dialog.open) view.dialog.showModal();
+    if (!view.dialog.open) {
+      view.dialog.showModal();
+      view.part("after").focus();
+    }
     opened = view;
     fill(view, panel, channel);
     load(view).then(() => {
