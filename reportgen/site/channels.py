@@ -1,7 +1,7 @@
 """The numbers of a layer's channels as a script: ranges on each image, and statistics over all images.
 
-They would not fit into the layer's page: 2,048 channels on 200 images have 800,000 ends. A page opened from disk may
-not fetch a file, so they come as a classic script, which the page adds when a reader asks for a channel.
+They would not fit into the layer's page: 2,048 channels on 200 images have 800,000 ends. A page opened from disk
+may not fetch a file, so they come as a classic script, which the page adds when a reader asks for a channel.
 """
 
 import json
@@ -21,8 +21,9 @@ Numbers = Sequence[float | None]
 def channels_script(page: LayerPage) -> str:
     """Return the script with the numbers of the page's channels; empty where it has no channel grid.
 
-    Numbers have the four digits that pages show. By image: `low` and `high` of the values of each channel, null where
-    none is finite, the `constant` channels, and as `span` the ends of the colours where all channels share them.
+    Numbers have the four digits that pages show. By image: `low` and `high` of the values of each channel, null
+    where none is finite, the `constant` channels, and as `span` the ends of the colours where all channels share
+    them.
     """
     grids = {
         panel.image.id: shown.figure.data
@@ -61,7 +62,7 @@ def _statistics(health: Mapping[str, Any], shown: int) -> str:
     # A share keeps its six digits: in four, nearly all would be all.
     parts += [f'"{name}":{_json(columns[name])}' for name in _AS_THEY_ARE if columns[name] is not None]
     facts = {"images": health["images"], "undefined": health["undefined"]}
-    return f'{{{",".join([*parts, _json(facts)[1:-1]])}}}'
+    return f"{{{','.join([*parts, _json(facts)[1:-1]])}}}"
 
 
 def _array(values: Iterable[float | None]) -> str:
