@@ -77,7 +77,7 @@ def channels_csv(summary: Summary) -> bytes:
 
 
 def channels_data(summary: Summary) -> Mapping[str, Any]:
-    """What the record tells of each channel: numbers (C,) of six digits, None where undefined, and lists of channels.
+    """What the record tells of each channel: numbers (C,) of six digits, None where undefined, and lists.
 
     `dead`, `constant`, `saturated` and `copy` list the channels that are; None where that is undefined or does not
     apply.
