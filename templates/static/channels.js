@@ -199,10 +199,10 @@ reportgen.channels = new Map();
   });
   const plain = event => !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
   const onKey = (view, panel, event) => {
+    if (event.key === "Enter" && !panel.link.href) return onClick(view, panel, event);
     const step = steps(panel.grid)[event.key];
     if (!step || !plain(event)) return;
     event.preventDefault();
-    event.stopPropagation();
     const next = panel.outline.hidden ? (panel.at ?? 0) : step(panel.at);
     point(view, panel, Math.min(Math.max(next, 0), panel.grid.shown - 1));
     panel.outline.scrollIntoView({ block: "nearest", inline: "nearest" });
@@ -356,6 +356,7 @@ reportgen.channels = new Map();
     part("pin").setAttribute("aria-pressed", String(pinned(view) === channel));
     part("permanent").href = linkTo(panel, channel);
     part("permanent").textContent = `${view.page.dataset.page}#${placeOf(panel, channel)}`;
+    part("whole").hidden = !panel.link.href;
     part("whole").href = panel.link.href;
     fillStage(view, panel, channel);
     fitStage(view);
@@ -400,7 +401,6 @@ reportgen.channels = new Map();
     if (view.shown) view.part("number").value = String(view.shown.channel);
   };
   const onDialogKey = (view, event) => {
-    event.stopPropagation(); // The page's own keys rest while the dialog is open.
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || !plain(event) || event.target.matches("input")) return;
     event.preventDefault();
@@ -517,6 +517,11 @@ reportgen.channels = new Map();
     const element = link.closest("[data-image]");
     const readout = make("p", { class: "readout", role: "status" });
     const outline = make("span", { class: "outline", hidden: true });
+    if (!link.href) {
+      // In a packed report there is no file to lead to: then it is a button.
+      link.tabIndex = 0;
+      link.setAttribute("role", "button");
+    }
     link.append(outline);
     link.after(readout);
     return {

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -561,6 +562,22 @@ def test_a_key_held_leads_to_the_picture_too(browser: Browser, site: Path) -> No
         page.keyboard.up("Control")
         assert opening.value.url.endswith(f"channel_grid/{DISC}/a.png")
         assert not dialog(page).is_visible()
+
+
+def test_a_mosaic_that_leads_to_no_file_opens_too(browser: Browser, site: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(site, tmp_path / "site"))
+    page_file = copy / "layers" / "a.html"
+    text = re.sub(r'(<a class="mosaic"[^>]*) href="[^"]*"', r"\1", page_file.read_text(encoding="utf-8"))
+    page_file.write_text(text, encoding="utf-8")
+    with at(browser, copy) as page:
+        page.mouse.click(*centre(page, SQUARE, 4))
+        wait_for_colour(part(page, "canvas"), colour(1, 4))
+        assert not part(page, "whole").is_visible()
+        page.keyboard.press("Escape")
+        panel(page, DISC).get_by_role("button", name=re.compile("channel_grid of a")).focus()
+        page.keyboard.press("End")
+        page.keyboard.press("Enter")
+        wait_for_colour(part(page, "canvas"), colour(0, 7))
 
 
 def test_in_a_sandbox_everything_works_but_memory(browser: Browser, site: Path) -> None:
