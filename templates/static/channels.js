@@ -288,7 +288,8 @@ reportgen.channels = new Map();
     const constant = known?.constant ? " · constant" : "";
     const missing = view.numbers === null ? "The file with its numbers is missing." : "";
     part("range").textContent = known?.range ? `${known.range}${constant}` : missing;
-    part("ends").hidden = !known;
+    // Where one value is all there is, no colours lie between two.
+    part("ends").hidden = !known || known.ends[0] === known.ends[1];
     part("shared").hidden = !known?.shared;
     if (known) [part("low").textContent, part("high").textContent] = known.ends.map(end => number(end));
     statistics(part("statistics"), view.numbers, channel);
@@ -324,16 +325,15 @@ reportgen.channels = new Map();
     part("stage").style.width = `${width}px`;
     part("stage").style.height = `${height}px`;
   };
+  const under = ({ className, alt, src }) => make("img", { class: className, alt, src });
   const fillStage = (view, panel, channel) => {
     const { part } = view;
-    const { input } = view;
     part("slider").hidden = !panel.seen;
-    input.hidden = !panel.seen;
-    if (panel.seen && input.getAttribute("src") !== panel.seen.getAttribute("src")) {
-      input.src = panel.seen.getAttribute("src");
-      input.alt = panel.seen.alt;
+    if (view.under !== panel) {
+      part("stage").querySelector("img")?.remove();
+      if (panel.seen) part("stage").prepend(under(panel.seen));
+      view.under = panel;
     }
-    input.classList.toggle("crisp", Boolean(panel.seen?.classList.contains("crisp")));
     part("canvas").setAttribute("aria-label", `Channel ${channel} for ${panel.name}`);
     paint(part("canvas"), panel, channel);
   };
@@ -438,8 +438,6 @@ reportgen.channels = new Map();
     dialog.addEventListener("keydown", event => onDialogKey(view, event));
     dialog.addEventListener("click", event => onDialogClick(view, event));
     dialog.addEventListener("close", () => onClosed(view));
-    view.input = make("img", { alt: "" });
-    part("stage").prepend(view.input);
     view.across = [...view.panels.values()].map(image => across(view, image));
     part("across").replaceChildren(...view.across.map(({ item }) => item));
     part("all").hidden = view.across.length < 2;

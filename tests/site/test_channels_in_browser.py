@@ -349,6 +349,11 @@ def test_the_colour_bar_ends_where_the_colours_do(browser: Browser, site: Path) 
             expect(part(page, "low")).to_have_text(number(low))
             expect(part(page, "high")).to_have_text(number(high))
             assert part(page, "shared").is_visible() == (layer == "b")
+            for channel in (1, 7):  # a constant one, and one without a finite value
+                part(page, "number").fill(str(channel))
+                page.keyboard.press("Enter")
+                expect(part(page, "range")).to_contain_text(ends_of(LOW[channel], HIGH[channel]))
+                assert part(page, "ends").is_visible() == (layer == "b")
 
 
 def test_statistics_are_those_of_the_record(browser: Browser, site: Path) -> None:
