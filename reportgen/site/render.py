@@ -11,9 +11,10 @@ from markupsafe import Markup
 from reportgen.names import slugify
 from reportgen.site.axes import axes, operation, shape, values
 from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
+from reportgen.site.channels import channels_script
 from reportgen.site.head import PREVIEW, head_of, preview
 from reportgen.site.numbering import PREFIX
-from reportgen.site.pages import Link, Page, Pages
+from reportgen.site.pages import LayerPage, Link, Page, Pages
 from reportgen.site.record import ModelEntry, Record
 from reportgen.site.theme import Theme, hashed, templates_directory
 from reportgen.site.tree import Branch, Gap
@@ -82,7 +83,9 @@ class _Renderer:
     def files(self) -> Iterator[tuple[str, str]]:
         yield from self._static.items()
         for page in self._pages:
-            yield page.path, self._render(page)
+            numbers = dict(_numbers_of(page))
+            yield from numbers.items()
+            yield page.path, self._render(page, next(iter(numbers), ""))
 
     def warnings(self) -> list[str]:
         record = self._record
@@ -116,12 +119,13 @@ class _Renderer:
         place = self._pages.numbering.find(name) if name.startswith(PREFIX) else None
         return place.label if place else name
 
-    def _render(self, page: Page) -> str:
+    def _render(self, page: Page, numbers: str) -> str:
         root = "../" * page.path.count("/")
         with self._theme.explaining():
             template = self._environment.get_template(page.template)
             head = head_of(page, self._record, self._preview)
-            context = {"page": page, "root": root, "head": head, "sidebar": self._pages.sidebar(page)}
+            sidebar = self._pages.sidebar(page)
+            context = {"page": page, "root": root, "head": head, "sidebar": sidebar, "numbers": numbers}
             return template.render(context, caption=self._caption_filter(root)) + "\n"
 
     def _caption_filter(self, root: str) -> Any:
@@ -165,6 +169,13 @@ def _environment(theme: Theme) -> jinja2.Environment:
 def _printable(value: Any) -> Any:
     """Replace the characters that HTML forbids, which names of files and errors may hold."""
     return replace_controls(value) if type(value) is str else value
+
+
+def _numbers_of(page: Page) -> Iterator[tuple[str, str]]:
+    """The script with the numbers of a layer's channels, which its page loads when they are asked for; or none."""
+    text = channels_script(page) if isinstance(page, LayerPage) else ""
+    if text:
+        yield hashed(f"channels/{page.path.removeprefix('layers/').removesuffix('.html')}.js", text), text
 
 
 def _static_files(theme: Theme, layers: str) -> Iterator[tuple[str, str]]:
