@@ -34,22 +34,50 @@ def trace_model(
     which runs the model once on `batch`. Raises InputError when fx is asked for and can't, or when the model can't
     be run on `batch`.
     """
+    traced = _graph(module, batch, tracer, deep, settings)
     if tracer == "eager":
-        return _eager(module, batch, "the eager stream was asked for", deep, settings)
-    refusal = _why_no_graph(batch) if tracer == "auto" else None
-    with untouched(module):  # arithmetic on buffers is done while torch.fx traces
-        traced = refusal or _traced(module, deep, settings, reraise=tracer == "fx")
+        return _as_asked(traced, module, batch, deep, settings)
     if isinstance(traced, GraphNetwork):
-        misled = _why_misled(traced, module, batch) if tracer == "auto" else None
-        if misled is None:
-            return traced
-        traced = misled
+        return traced
     return _eager(module, batch, f"{traced.reason}; the model was run as it is", deep, settings)
 
 
-def _eager(module: nn.Module, batch: Batch, reason: str, deep: bool, settings: Settings | None) -> EagerNetwork:
+def _graph(
+    module: nn.Module, batch: Batch, tracer: str, deep: bool, settings: Settings | None
+) -> GraphNetwork | _Refusal:
+    """The model as torch.fx has it, where it can, and where that does what the model does."""
+    refusal = _why_no_graph(batch) if tracer != "fx" else None
+    with untouched(module):  # arithmetic on buffers is done while torch.fx traces
+        traced = refusal or _traced(module, deep, settings, tracer)
+    misled = None
+    if isinstance(traced, GraphNetwork) and tracer != "fx":
+        misled = _why_misled(traced, module, batch)
+    return misled or traced
+
+
+def _as_asked(
+    traced: GraphNetwork | _Refusal, module: nn.Module, batch: Batch, deep: bool, settings: Settings | None
+) -> EagerNetwork:
+    """The eager stream, with the nodes of torch.fx where that can trace the model itself."""
+    asked = "the eager stream was asked for"
+    if isinstance(traced, _Refusal):
+        return _eager(module, batch, f"{asked}; {traced.reason}", deep, settings)
+    # `deep` asks to see inside, which torch.fx can't.
+    mirrored = Leaves(functions=() if deep else traced.wrapped)
+    reason = f"{asked}; torch.fx can trace the model, too, and has the same nodes"
+    return _eager(module, batch, reason, deep, settings, mirrored)
+
+
+def _eager(
+    module: nn.Module,
+    batch: Batch,
+    reason: str,
+    deep: bool,
+    settings: Settings | None,
+    mirrored: Leaves | None = None,
+) -> EagerNetwork:
     with untouched(module):  # the pass that learns leaves no trace in those that are shown
-        return EagerNetwork(module, _spare(batch), reason, deep=deep, settings=settings)
+        return EagerNetwork(module, _spare(batch), reason, deep=deep, settings=settings, mirrored=mirrored)
 
 
 def _why_no_graph(batch: Batch) -> _Refusal | None:
@@ -59,11 +87,11 @@ def _why_no_graph(batch: Batch) -> _Refusal | None:
     return None if lone else _Refusal("the model is called with a list of pictures")
 
 
-def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise: bool) -> GraphNetwork | _Refusal:
+def _traced(module: nn.Module, deep: bool, settings: Settings | None, tracer: str) -> GraphNetwork | _Refusal:
     try:
         return GraphNetwork(trace(module, deep=deep), "torch.fx traced the whole forward pass", settings)
     except InputError as error:
-        leaves = _timm_leaves(module)
+        leaves = _timm_leaves(module) if tracer != "eager" else None
         if leaves is not None:
             try:
                 network = trace(module, deep=deep, leaves=leaves)
@@ -71,7 +99,7 @@ def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise
                 return GraphNetwork(network, told, settings)
             except InputError:
                 pass
-        if reraise:
+        if tracer == "fx":
             raise
         cause = error.__cause__ or error
         return _Refusal(f"torch.fx can't trace it ({type(cause).__name__}: {_first_line(cause)})")
