@@ -406,7 +406,7 @@ class _Mirror(_Watch):
             self._handling = False
 
     def _is_watching(self) -> bool:
-        """Whether it is the model's own code that runs, not an operation, and not that of whoever gets the values."""
+        """Whether the model's own code runs: not an operation, nor whoever is given the values."""
         busy = self._inside or self._giving or self._handling
         return not busy and threading.get_ident() == self._thread
 

@@ -1,4 +1,4 @@
-"""What stands for the sizes, numbers and tuples of a model that torch.fx can trace, so that both streams count alike.
+"""What stands for sizes, numbers and tuples in a model that torch.fx can trace, so that both streams count alike.
 
 torch.fx gives such a model proxies, and every operation on one is a node with a number of its own: `h * w`,
 `x.shape[0]`, the parts of a split. Here the values are real, and only tell when they are used. They never leave the

@@ -1,6 +1,7 @@
 """Which stream a model gets: torch.fx, torch.fx with the model package's own leaves, or the eager one."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,20 +90,43 @@ def _why_no_graph(batch: Batch) -> _Refusal | None:
 
 def _traced(module: nn.Module, deep: bool, settings: Settings | None, tracer: str) -> GraphNetwork | _Refusal:
     try:
-        return GraphNetwork(trace(module, deep=deep), "torch.fx traced the whole forward pass", settings)
+        network = trace(module, deep=deep)
     except InputError as error:
-        leaves = _timm_leaves(module) if tracer != "eager" else None
-        if leaves is not None:
-            try:
-                network = trace(module, deep=deep, leaves=leaves)
-                told = "torch.fx traced the forward pass with the leaves that timm declares for it"
-                return GraphNetwork(network, told, settings)
-            except InputError:
-                pass
-        if tracer == "fx":
-            raise
         cause = error.__cause__ or error
-        return _Refusal(f"torch.fx can't trace it ({type(cause).__name__}: {_first_line(cause)})")
+        refusal = _Refusal(f"torch.fx can't trace it ({type(cause).__name__}: {_first_line(cause)})")
+        with_leaves = _traced_with_leaves(module, deep, settings, refusal) if tracer != "eager" else None
+        if with_leaves is None and tracer == "fx":
+            raise
+        return with_leaves or refusal
+    told = "torch.fx traced the whole forward pass" + _told_closed(
+        network.closed(Leaves()), "--tracer eager --deep"
+    )
+    return GraphNetwork(network, told, settings)
+
+
+def _traced_with_leaves(
+    module: nn.Module, deep: bool, settings: Settings | None, refusal: _Refusal
+) -> GraphNetwork | None:
+    """The model as torch.fx has it with the leaves of timm; None where it is not timm's, or that is not enough."""
+    leaves = _timm_leaves(module)
+    if leaves is None:
+        return None
+    try:
+        network = trace(module, deep=deep, leaves=leaves)
+    except InputError:
+        return None
+    told = f"{refusal.reason}, but with the leaves that timm declares for it"
+    return GraphNetwork(network, told + _told_closed(network.closed(leaves), "--tracer eager"), settings)
+
+
+def _told_closed(closed: Mapping[str, int], option: str) -> str:
+    """Say which nodes are not opened, and the option that opens them; nothing where there are none."""
+    if not closed:
+        return ""
+    nodes = sum(closed.values())
+    names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in closed.items())
+    what = f"what {nodes} nodes do" if nodes > 1 else "what one node does"
+    return f"; {what} inside ({names}) is not shown, `{option}` shows it"
 
 
 def _why_misled(network: GraphNetwork, module: nn.Module, batch: Batch) -> _Refusal | None:

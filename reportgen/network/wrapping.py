@@ -1,8 +1,8 @@
 """Calls of functions and reads of parameters, seen while a model runs.
 
-Functions that torch.fx was told to wrap are one node each. As torch.fx does while it traces, the names under which a model's code finds such functions are bound to something
-that tells of each call. That holds for the thread that watches alone; everybody else's calls pass straight through,
-and when the last watcher is gone, the names are bound as before.
+Functions that torch.fx was told to wrap are one node each. As torch.fx does while it traces, the names under which
+a model's code finds them are bound to something that tells of each call. That holds for the thread that watches
+alone: everybody else's calls pass straight through. When the last watcher is gone, the names are bound as before.
 """
 
 import functools
@@ -41,7 +41,7 @@ _bindings: dict[tuple[int, str], _Binding] = {}
 
 @contextmanager
 def calls_seen(functions: Sequence[Function], module: nn.Module, watcher: Watcher) -> Iterator[None]:
-    """Hand each call of `functions` from the code of `module`, on this thread, to `watcher`, which returns its value.
+    """Hand each call of `functions` by the code of `module`, on this thread, to `watcher`; it returns the value.
 
     `functions` are Python functions.
     """
