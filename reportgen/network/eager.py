@@ -453,7 +453,7 @@ class _Mirror(_Watch):
         if not dependent:
             return value
         self._namer.name(base_name(self._way[-1], _name(func)))
-        return stand_in(value, self)
+        return value if _is_conversion(func) else stand_in(value, self)
 
     def _add_parts(self, name: str, axes: Sequence[Axes | None], value: Any) -> Any:
         for place, part in enumerate(value):
@@ -490,6 +490,11 @@ def _told(error: Exception) -> str:
 
 def _is_shown(func: Any, value: Any) -> bool:
     return isinstance(value, torch.Tensor | tuple | list) or _name(func) == "setitem"
+
+
+def _is_conversion(func: Any) -> bool:
+    """Whether Python asked for a number of its own: `float(x)`, `len(x)`, `if x`."""
+    return str(getattr(func, "__name__", "")).startswith("__") and not _is_getter(func)
 
 
 def _is_getter(func: Any) -> bool:
@@ -551,6 +556,8 @@ class EagerNetwork:
         if run.watch.trouble:
             self._check_begun(layers, run)
             layers.append(_failed_layer(len(layers), run.watch.trouble, layers))
+        self.whole = run.error is None
+        """Whether the model ran to its end."""
         self._demands = frozenset(run.watch.demanded)
         self.layers = tuple(layers)
         self.outputs = run.outputs

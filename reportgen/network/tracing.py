@@ -65,8 +65,16 @@ def _as_asked(
         return _eager(module, batch, f"{asked}; {traced.reason}", deep, settings)
     # `deep` asks to see inside, which torch.fx can't.
     mirrored = Leaves(functions=() if deep else traced.wrapped)
-    reason = f"{asked}; torch.fx can trace the model, too, and has the same nodes"
-    return _eager(module, batch, reason, deep, settings, mirrored)
+    told = f"{asked}; torch.fx can trace the model, too, so that nodes are named as there"
+    try:
+        network = _eager(module, batch, told, deep, settings, mirrored)
+    except InputError:
+        network = None
+    if network is not None and network.whole:
+        return network
+    return _eager(
+        module, batch, asked, deep, settings
+    )  # the model minds what stands for its sizes, or fails anyway
 
 
 def _eager(

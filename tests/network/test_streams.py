@@ -1,6 +1,6 @@
 """On what torch.fx can trace, both streams have the same nodes: names, order, and values to the bit.
 
-The eager stream is given a model of its own and, of torch.fx, no more than which functions and classes are one node.
+The eager stream has a model of its own, and knows of torch.fx only which functions and classes are one node.
 """
 
 import gc

@@ -79,6 +79,25 @@ def test_a_wrapped_function_is_told_and_opened_when_deep_and_eager_are_asked_for
     assert "features.1.0.attn.softmax" in opened
 
 
+class Particular(nn.Module):
+    """Minds what stands for its sizes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        side = x.shape[-1]
+        if type(side) not in (int, torch.fx.Proxy):
+            raise TypeError(f"{type(side).__name__} is no size")
+        return x.reshape(-1, side) * (side * 2)
+
+
+def test_a_model_that_minds_its_sizes_is_run_as_it_is() -> None:
+    batch = Batch((), torch.randn(1, 3, 4, 4))
+    network = trace_model(Particular().eval(), batch, tracer="eager")
+    assert network.tracer_reason == "the eager stream was asked for"
+    events = list(network.walk(batch))
+    assert [event.layer.name for event in events] == ["x", "reshape", "mul"]
+    assert all(isinstance(event, Activation) for event in events)
+
+
 @pytest.mark.parametrize("name", ["convit_tiny", "test_vit"])
 def test_what_torch_fx_cannot_trace_is_opened_by_the_eager_stream(name: str) -> None:
     """timm's leaves are for torch.fx: who asks for the eager stream sees inside them."""
