@@ -3,6 +3,9 @@
 Hooks on modules say where the run is; a TorchFunctionMode sees each operation outside leaf modules. A first pass
 learns the nodes. In later ones the model runs in a thread of its own that hands each value over and waits: its next
 operation runs only when the next node is asked for.
+
+Where torch.fx can trace the model, too, `_Mirror` takes for a node what torch.fx takes for one. The values are
+those of the run, and so are the names: of torch.fx it is only known which functions it was told to wrap.
 """
 
 import inspect

@@ -1,5 +1,7 @@
 """Which stream a model gets, and why."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -101,7 +103,7 @@ def test_a_model_that_minds_its_sizes_is_run_as_it_is() -> None:
 @pytest.mark.parametrize("name", ["convit_tiny", "test_vit"])
 def test_what_torch_fx_cannot_trace_is_opened_by_the_eager_stream(name: str) -> None:
     """timm's leaves are for torch.fx: who asks for the eager stream sees inside them."""
-    model = timm.create_model(name, pretrained=False).eval()
+    model: Any = timm.create_model(name, pretrained=False).eval()
     side = model.default_cfg["input_size"][-1]
     network = trace_model(model, Batch((), torch.zeros(1, 3, side, side)), tracer="eager")
     assert network.tracer_reason.startswith("the eager stream was asked for; torch.fx can't trace it (")

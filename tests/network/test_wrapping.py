@@ -72,7 +72,8 @@ def test_watchers_may_end_in_any_order() -> None:
 
 def test_reads_of_parameters_are_seen() -> None:
     model = Calling()
-    before, seen = vars(model)["_parameters"], []
+    before = vars(model)["_parameters"]
+    seen: list[nn.Parameter] = []
     with reads_seen(model, seen.append):
         assert list(model.parameters()) == [before["scale"]]
         assert type(copy.deepcopy(model)._parameters) is dict
@@ -84,7 +85,7 @@ def test_reads_of_parameters_are_seen() -> None:
 
 def test_a_walk_that_is_given_up_leaves_everything_as_it_was() -> None:
     original = swin_transformer.shifted_window_attention
-    model = build("swin_t")
+    model: Any = build("swin_t")
     batch = Batch((), torch.randn(1, 3, 32, 32))
     walker = trace_model(model, batch, tracer="eager").walk(batch)
     names = []
