@@ -5,6 +5,7 @@ const reportgen = (() => {
   const entering = [];
   const moving = [];
   const memory = new Map();
+  const packed = "packed" in document.documentElement.dataset;
 
   // The fragment of an address holds a place and a filter: `#cat/c12`, `#q=conv`, `#cat/c12&q=conv`. In a packed
   // report it begins with the page's own address, which the page's element bears as `data-prefix`.
@@ -24,8 +25,8 @@ const reportgen = (() => {
     if (at < 0) return { place: text, query: "" };
     return { place: text.slice(0, at), query: text.slice(text.indexOf("q=", at) + 2) };
   };
+  const encode = text => encodeURIComponent(text).replace(/%2F/g, "/").replace(/%3A/g, ":");
   const format = ({ place = "", query = "" }) => {
-    const encode = text => encodeURIComponent(text).replace(/%2F/g, "/").replace(/%3A/g, ":");
     const parts = [encode(place), query && `q=${encode(query)}`].filter(Boolean);
     return encode(prefix()) + parts.join("&");
   };
@@ -60,6 +61,31 @@ const reportgen = (() => {
     }
   };
 
+  // A data script is one call of a function of reportgen with JSON, `reportgen.matrix.set("a", [1, 2]);`, in a file of
+  // its own, and loaded when a reader asks for it. A packed report holds it as a block of JSON.
+  const loads = new Map();
+  const call = (name, values) => {
+    const path = name.split(".");
+    const last = path.pop();
+    const owner = path.reduce((object, key) => object[key], reportgen);
+    owner[last](...values);
+  };
+  const insert = address => new Promise((resolve, reject) => {
+    const script = make("script", { src: reportgen.href(address) });
+    script.addEventListener("load", resolve);
+    script.addEventListener("error", () => reject(new Error(`${address} can't be loaded`)));
+    document.head.append(script);
+  });
+  const take = async (block, address) => {
+    if (!block) throw new Error(`${address} is not in this file`);
+    call(block.dataset.call, JSON.parse(block.textContent));
+  };
+  const load = address => {
+    const find = () => document.querySelector(`script[data-file="${CSS.escape(address)}"]`);
+    if (!loads.has(address)) loads.set(address, packed ? take(find(), address) : insert(address));
+    return loads.get(address);
+  };
+
   const run = (callbacks, ...values) => {
     for (const callback of callbacks) callback(...values);
   };
@@ -89,8 +115,15 @@ const reportgen = (() => {
     remember,
     recall,
     make,
-    // The address of a place in the site as a link on this page: `layers/conv.html`.
-    href: address => `${reportgen.root}${address}`,
+    // Load a data script once, by its address in the site. The promise is kept when its call was made.
+    load,
+    // The address of a place in the site as a link on this page: `layers/conv.html`, `layers/conv.html#cat/c12`. In a
+    // packed report `#layers/conv.html/cat/c12` leads there.
+    href: address => {
+      if (!packed) return `${reportgen.root}${address}`;
+      const [path, place = ""] = address.split(/#(.*)/s);
+      return `#${encode(decode(path))}/${place}`;
+    },
     // Call when a page is entered: once, or, in a packed report, at each change of page.
     onEnter: callback => entering.push(callback),
     // Call when the fragment changes, and once after entering.
