@@ -12,7 +12,7 @@
     }
   };
   // Another fragment, such as that of the skip link, leaves the page as it is.
-  const named = () => pages.find(page => `${place()}/`.startsWith(page.dataset.prefix));
+  const named = () => (place() ? pages.find(page => `${place()}/`.startsWith(page.dataset.prefix)) : pages[0]);
 
   // A picture that stands in several places is held once and drawn by `use`, which works without scripts. Where
   // they run it becomes an ordinary `img`, which can be saved, and which other scripts find.
@@ -61,13 +61,15 @@
     // Then as the browser does it.
   }
   let address = location.hash;
-  addEventListener("scroll", () => {
+  const see = () => {
     if (location.hash === address) seen.set(address, scrollY);
-  }, { passive: true });
+  };
+  addEventListener("scroll", see, { passive: true });
   addEventListener("pagehide", () => {
     history.scrollRestoration = "auto"; // for a reload
   });
   addEventListener("click", event => {
+    see();
     following = Boolean(event.target.closest?.("a[href^='#']"));
   });
   addEventListener("hashchange", () => {
