@@ -33,10 +33,15 @@
     document.title = page.dataset.title;
     unfold(page);
     const skip = document.querySelector("a.skip");
-    if (skip) skip.href = `#${reportgen.format({ place: "", query: "" })}`;
+    if (skip) skip.href = `#${encodeURI(page.dataset.prefix)}`;
   };
 
   // Where a reader goes on with the keyboard or a screen reader: the place named, else the page's heading.
+  const targetOn = page => {
+    const { place } = reportgen.fragment();
+    const find = text => text && document.getElementById(page.dataset.prefix + text);
+    return find(place) || find(place.split("/")[0]) || page;
+  };
   const focus = (page, target) => {
     const place = target === page ? page.querySelector("h1") ?? page : target;
     if (!place.matches("a, button, input, summary, [tabindex]")) place.tabIndex = -1;
@@ -52,17 +57,20 @@
   root.classList.remove("opening", "elsewhere");
 
   // A browser puts the reader back where one was before the page is there that one was on. So that is done here: a
-  // move that follows no link goes back or forward, to where the same address was last seen.
+  // move back or forward leads to where the same address was last seen. A browser that doesn't tell which move it
+  // makes is taken to go back or forward where no link was followed.
   const seen = new Map();
   let following = false;
+  globalThis.navigation?.addEventListener("navigate", event => {
+    following = event.navigationType !== "traverse";
+  });
   try {
     history.scrollRestoration = "manual";
   } catch {
     // Then as the browser does it.
   }
-  let address = location.hash;
   const see = () => {
-    if (location.hash === address) seen.set(address, scrollY);
+    if (named() === current) seen.set(location.hash, scrollY);
   };
   addEventListener("scroll", see, { passive: true });
   addEventListener("pagehide", () => {
@@ -70,27 +78,25 @@
   });
   addEventListener("click", event => {
     see();
-    following = Boolean(event.target.closest?.("a[href^='#']"));
+    if (!globalThis.navigation) following = Boolean(event.target.closest?.("a[href^='#']"));
   });
   addEventListener("hashchange", () => {
-    address = location.hash;
     const page = named();
     if (!page) return;
     const other = page !== current;
-    const target = document.getElementById(place()) ?? page;
     current = page;
     if (other) {
       show(page);
       reportgen.enter();
     }
-    if (!following && seen.has(address)) scrollTo(0, seen.get(address));
+    const target = targetOn(page);
+    if (!following && seen.has(location.hash)) scrollTo(0, seen.get(location.hash));
     else if (other) scroll(page, target);
     if (other) focus(page, target);
     following = false;
   });
   addEventListener("DOMContentLoaded", () => {
     const [entry] = performance.getEntriesByType("navigation");
-    const target = document.getElementById(place());
-    if (target && entry?.type !== "reload" && entry?.type !== "back_forward") scroll(current, target);
+    if (entry?.type !== "reload" && entry?.type !== "back_forward") scroll(current, targetOn(current));
   });
 })();

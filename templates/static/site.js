@@ -26,17 +26,15 @@ const reportgen = (() => {
     return { place: text.slice(0, at), query: text.slice(text.indexOf("q=", at) + 2) };
   };
   const encode = text => encodeURIComponent(text).replace(/%2F/g, "/").replace(/%3A/g, ":");
-  const format = ({ place = "", query = "" }) => {
-    const parts = [encode(place), query && `q=${encode(query)}`].filter(Boolean);
-    return encode(prefix()) + parts.join("&");
-  };
+  const format = ({ place = "", query = "" }) =>
+    [encode(place), query && `q=${encode(query)}`].filter(Boolean).join("&");
 
   // Change the fragment. A frame without an origin of its own may not touch its history; it moves on instead.
   const go = (changes, { replace = false } = {}) => {
-    const hash = `#${format({ ...fragment(), ...changes })}`;
+    const hash = `#${encode(prefix())}${format({ ...fragment(), ...changes })}`;
     if (hash === (location.hash || "#")) return;
     try {
-      history[replace ? "replaceState" : "pushState"](null, "", hash);
+      history[replace ? "replaceState" : "pushState"](null, "", hash === "#" ? location.pathname + location.search : hash);
       move();
     } catch {
       replace ? location.replace(hash) : location.assign(hash);
@@ -71,7 +69,7 @@ const reportgen = (() => {
     owner[last](...values);
   };
   const insert = address => new Promise((resolve, reject) => {
-    const script = make("script", { src: reportgen.href(address) });
+    const script = make("script", { src: `${reportgen.root}${address}` });
     script.addEventListener("load", resolve);
     script.addEventListener("error", () => reject(new Error(`${address} can't be loaded`)));
     document.head.append(script);
@@ -117,12 +115,12 @@ const reportgen = (() => {
     make,
     // Load a data script once, by its address in the site. The promise is kept when its call was made.
     load,
-    // The address of a place in the site as a link on this page: `layers/conv.html`, `layers/conv.html#cat/c12`. In a
-    // packed report `#layers/conv.html/cat/c12` leads there.
-    href: address => {
-      if (!packed) return `${reportgen.root}${address}`;
-      const [path, place = ""] = address.split(/#(.*)/s);
-      return `#${encode(decode(path))}/${place}`;
+    // The address of a page of the site, `layers/conv.html`, and of a place and a filter there, as a link on this page:
+    // in a packed report it is `#layers/conv.html/cat`.
+    href: (address, where = {}) => {
+      const text = format(where);
+      if (packed) return `#${encode(address)}/${text}`;
+      return `${reportgen.root}${encode(address)}${text && "#"}${text}`;
     },
     // Call when a page is entered: once, or, in a packed report, at each change of page.
     onEnter: callback => entering.push(callback),
