@@ -125,6 +125,8 @@ class Record:
     generator: str = "reportgen"
     skipped_images: list[SkippedImageEntry] = field(default_factory=list)
     """Images that were left out; a key that earlier versions did not write."""
+    reductions: list[str] = field(default_factory=list)
+    """What `reportgen pack` left out or made coarser, a sentence each; empty for a whole report."""
 
 
 def to_json(record: Record) -> str:
@@ -205,7 +207,7 @@ _LISTS: Mapping[str, type[Any]] = {
     "kinds": KindEntry,
     "skipped_images": SkippedImageEntry,
 }
-_ADDED: Mapping[str, Any] = {"skipped_images": ()}
+_ADDED: Mapping[str, Any] = {"skipped_images": (), "reductions": []}
 """Keys that were added to schema 1, with what they are in records written before."""
 
 
