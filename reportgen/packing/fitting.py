@@ -17,14 +17,14 @@ def fit(source: Source, out: Path, limit: int, size: int) -> tuple[Packing, tupl
     """Return what of `source` fits into `limit` bytes as the file `out`, and a sentence for all that was reduced.
 
     Each setting that is tried is measured by making its pictures, one at a time. `size` is that of the file as it
-    is. Raises UsageError when the smallest is too large, and for a site with templates of its own, whose pages can't
-    be written again.
+    is. Raises UsageError when the smallest is too large, and for a site with templates of its own, whose pages
+    can't be written again.
     """
     own = source.record.options.get("templates")
     if own:
         raise UsageError(
-            f"{out.name} has {megabytes(size)} MB as it is, and pages made with the templates {str(own)!r} can't be "
-            "written again; allow a larger --max-size, or `reportgen render` a copy with --templates none"
+            f"{out.name} has {megabytes(size)} MB as it is, and pages made with the templates {str(own)!r} can't "
+            "be written again; allow a larger --max-size, or `reportgen render` a copy with --templates none"
         )
     fitter = _Fitter(source, out)
     packing, reduced = fitter.measure(LADDER[-1])

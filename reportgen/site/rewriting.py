@@ -162,11 +162,13 @@ class Rewriter(HTMLParser):
         self._write(f"{slash}>")
 
     def _attribute(self, tag: str, name: str, value: str | None) -> None:
+        if name in ("src", "srcset", "download"):
+            return
         if value is None:
             self._write(f" {name}")
         elif name in ("href", "xlink:href"):
             self._link(name, value)
-        elif name not in ("src", "srcset", "download"):
+        else:
             self._write(f' {name}="{html.escape(self._moved(tag, name, value))}"')
 
     def _moved(self, tag: str, name: str, value: str) -> str:
