@@ -4,11 +4,12 @@
 (() => {
   const root = document.documentElement;
   const pages = [...document.querySelectorAll("[data-page]")];
+  const hash = () => reportgen.hash?.() ?? location.hash;
   const place = () => {
     try {
-      return decodeURIComponent(location.hash.slice(1));
+      return decodeURIComponent(hash().slice(1));
     } catch {
-      return location.hash.slice(1);
+      return hash().slice(1);
     }
   };
   // Another fragment, such as that of the skip link, leaves the page as it is.
@@ -70,7 +71,7 @@
     // Then as the browser does it.
   }
   const see = () => {
-    if (named() === current) seen.set(location.hash, scrollY);
+    if (named() === current) seen.set(hash(), scrollY);
   };
   addEventListener("scroll", see, { passive: true });
   addEventListener("pagehide", () => {
@@ -78,7 +79,22 @@
   });
   addEventListener("click", event => {
     see();
-    if (!globalThis.navigation) following = Boolean(event.target.closest?.("a[href^='#']"));
+    const link = event.target.closest?.("a[href^='#']");
+    if (!globalThis.navigation) following = Boolean(link);
+    if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const target = link.getAttribute("href");
+    const follow = () => {
+      following = true;
+      reportgen.keep(target);
+    };
+    if (location.protocol === "about:") {
+      // In a document that stands in an attribute, such a link would lead to the page around it.
+      event.preventDefault();
+      follow();
+    } else {
+      // A frame without rights that shows a file may not go to any file, itself among them.
+      setTimeout(() => new URL(target, location.href).hash === location.hash || follow(), 0);
+    }
   });
   addEventListener("hashchange", () => {
     const page = named();
@@ -90,7 +106,7 @@
       reportgen.enter();
     }
     const target = targetOn(page);
-    if (!following && seen.has(location.hash)) scrollTo(0, seen.get(location.hash));
+    if (!following && seen.has(hash())) scrollTo(0, seen.get(hash()));
     else if (other) scroll(page, target);
     if (other) focus(page, target);
     following = false;

@@ -18,8 +18,19 @@ const reportgen = (() => {
   };
   const page = () => document.querySelector("[data-page]:not([hidden])");
   const prefix = () => page()?.dataset.prefix ?? "";
+  // Where the address can't bear the fragment (a frame without rights, a document in an attribute) it is kept here.
+  let kept = null;
+  const hash = () => kept ?? location.hash;
+  const keep = target => {
+    kept = target;
+    dispatchEvent(new Event("hashchange"));
+  };
+  const jump = (target, replace) => {
+    if (/^(about|file):$/.test(location.protocol)) keep(target);
+    else replace ? location.replace(target) : location.assign(target);
+  };
   const fragment = () => {
-    const whole = decode(location.hash.slice(1));
+    const whole = decode(hash().slice(1));
     const text = whole.startsWith(prefix()) ? whole.slice(prefix().length) : whole;
     const at = text.search(/(^|&)q=/);
     if (at < 0) return { place: text, query: "" };
@@ -31,13 +42,13 @@ const reportgen = (() => {
 
   // Change the fragment. A frame without an origin of its own may not touch its history; it moves on instead.
   const go = (changes, { replace = false } = {}) => {
-    const hash = `#${encode(prefix())}${format({ ...fragment(), ...changes })}`;
-    if (hash === (location.hash || "#")) return;
+    const target = `#${encode(prefix())}${format({ ...fragment(), ...changes })}`;
+    if (target === (hash() || "#")) return;
     try {
-      history[replace ? "replaceState" : "pushState"](null, "", hash === "#" ? location.pathname + location.search : hash);
+      history[replace ? "replaceState" : "pushState"](null, "", target === "#" ? location.pathname + location.search : target);
       move();
     } catch {
-      replace ? location.replace(hash) : location.assign(hash);
+      jump(target, replace);
     }
   };
 
@@ -108,6 +119,8 @@ const reportgen = (() => {
     root: document.documentElement.dataset.root ?? "",
     page,
     fragment,
+    hash,
+    keep,
     format,
     go,
     remember,
