@@ -85,7 +85,7 @@
     const target = link.getAttribute("href");
     const follow = () => {
       following = true;
-      reportgen.keep(target);
+      reportgen.follow(target);
     };
     if (location.protocol === "about:") {
       // In a document that stands in an attribute, such a link would lead to the page around it.

@@ -21,13 +21,18 @@ const reportgen = (() => {
   // Where the address can't bear the fragment (a frame without rights, a document in an attribute) it is kept here.
   let kept = null;
   const hash = () => kept ?? location.hash;
-  const keep = target => {
-    kept = target;
-    dispatchEvent(new Event("hashchange"));
+  const write = (target, replace) => {
+    try {
+      history[replace ? "replaceState" : "pushState"](null, "", target === "#" ? location.pathname + location.search : target);
+      kept = null;
+    } catch {
+      kept = target;
+    }
   };
-  const jump = (target, replace) => {
-    if (/^(about|file):$/.test(location.protocol)) keep(target);
-    else replace ? location.replace(target) : location.assign(target);
+  // Follow a link within the document where the browser would not.
+  const follow = target => {
+    write(target, false);
+    dispatchEvent(new Event("hashchange"));
   };
   const fragment = () => {
     const whole = decode(hash().slice(1));
@@ -40,16 +45,12 @@ const reportgen = (() => {
   const format = ({ place = "", query = "" }) =>
     [encode(place), query && `q=${encode(query)}`].filter(Boolean).join("&");
 
-  // Change the fragment. A frame without an origin of its own may not touch its history; it moves on instead.
+  // Change the fragment.
   const go = (changes, { replace = false } = {}) => {
     const target = `#${encode(prefix())}${format({ ...fragment(), ...changes })}`;
     if (target === (hash() || "#")) return;
-    try {
-      history[replace ? "replaceState" : "pushState"](null, "", target === "#" ? location.pathname + location.search : target);
-      move();
-    } catch {
-      jump(target, replace);
-    }
+    write(target, replace);
+    move();
   };
 
   // localStorage throws in a sandboxed frame; what is remembered then lasts as long as the page.
@@ -120,7 +121,7 @@ const reportgen = (() => {
     page,
     fragment,
     hash,
-    keep,
+    follow,
     format,
     go,
     remember,
