@@ -200,10 +200,11 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     [
         "import reportgen, reportgen.cli, reportgen.options",
         "import reportgen.site, reportgen.site.revision",
+        "import reportgen.packing.pack, reportgen.packing.fitting",
         HELP % "['--help']",
         HELP % "['build', '--help']",
     ],
-    ids=["package", "site", "help", "build --help"],
+    ids=["package", "site", "packing", "help", "build --help"],
 )
 def test_light_modules_load_neither_torch_nor_matplotlib(code: str) -> None:
     command = [sys.executable, "-c", code + LOADED]

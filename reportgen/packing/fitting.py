@@ -30,7 +30,7 @@ def fit(source: Source, out: Path, limit: int, size: int) -> tuple[Packing, tupl
     packing, reduced = fitter.measure(LADDER[-1])
     if packing.size > limit:
         raise UsageError(
-            f"{out.name} needs at least {_exactly(packing.size, limit)} MB at the smallest setting, "
+            f"{out.name} needs at least {_exactly(min(packing.size, size), limit)} MB at the smallest setting, "
             f"{megabytes(size)} MB as it is, and --max-size is {_exactly(limit, packing.size)} MB"
         )
     # Each setting is smaller than the one before, so the first that fits is found by halving.

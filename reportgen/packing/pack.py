@@ -38,7 +38,8 @@ def pack_site(
     form_of(out)
     check_out(out, site, force=force)
     source = open_site(site)
-    packing, reductions = plan(source, out), ()
+    packing = plan(source, out)
+    reductions: tuple[str, ...] = ()
     if max_size is not None and packing.size > max_size:
         # Pillow and NumPy are loaded only where pictures have to be made smaller.
         from reportgen.packing.fitting import fit

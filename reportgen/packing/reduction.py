@@ -21,6 +21,9 @@ _A_CHANNEL = ("low", "high", "value_low", "value_high")
 _WIDER = 8
 """The side of a map on its own, in sides of a channel in a grid."""
 
+_SMALL = 128
+"""Photographs and charts are not made smaller than this, in pixels of their longer side."""
+
 _WORTH = 0.8
 """A photograph becomes a JPEG where that is at most this part of its size."""
 
@@ -78,7 +81,8 @@ class Reducer:
         self, figure: FigureEntry, setting: Setting, jobs: dict[str, Job], tally: Counter[str]
     ) -> FigureEntry | None:
         """A photograph or chart, in fewer pixels that each stand for more, and as JPEG where that is worth it."""
-        name, step = figure.files[0], setting.divisor
+        name = figure.files[0]
+        step = min(setting.divisor, max(1, max(figure.width, figure.height) // _SMALL))
         if "pixels" not in figure.data or not name.endswith(".png"):
             return None
         jpeg = setting.jpeg and self._is_photograph(name, step)
@@ -191,7 +195,7 @@ def _first_channels(data: Mapping[str, Any], keep: int, shown: int) -> dict[str,
     return {**data, **cut, "constant": constant, "channels_shown": keep}
 
 
-def _said(figure: FigureEntry, words: str) -> dict[str, str]:
+def _said(figure: FigureEntry, words: str) -> dict[str, Any]:
     """Caption and alternative text, led by what of the original is left."""
     return {
         "caption": f"Reduced in this file: {words}. What follows is about the original. {figure.caption}",
@@ -232,7 +236,8 @@ def _of_pictures(tally: Counter[str], setting: Setting) -> Iterator[str]:
         yield f"{_plural(tally['coarser'], 'picture of maps shows', 'pictures of maps show')} only {steps}"
     if tally["divided"]:
         pictures = _plural(tally["divided"], "photograph or chart has", "photographs and charts have")
-        yield f"{pictures} 1/{setting.divisor} of the width and height in pixels"
+        most = "1/2" if setting.divisor == 2 else f"1/2 to 1/{setting.divisor}"
+        yield f"{pictures} {most} of the width and height in pixels"
     if tally["jpeg"]:
         yield f"{_plural(tally['jpeg'], 'picture is', 'pictures are')} JPEG, which is not exact to the pixel"
 

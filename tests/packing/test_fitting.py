@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,7 +121,7 @@ def test_a_grid_shows_its_first_channels_and_its_data_says_so(tiny_site: Path) -
         assert original.caption in figure.caption
 
 
-def tile(picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", data: "dict[str, int]", channel: int):  # type: ignore[no-untyped-def]
+def tile(picture: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]", data: "Mapping[str, Any]", channel: int):  # type: ignore[no-untyped-def]
     top = channel // data["columns"] * (data["tile_height"] + data["gap"])
     left = channel % data["columns"] * (data["tile_width"] + data["gap"])
     return picture[top : top + data["tile_height"], left : left + data["tile_width"]]
