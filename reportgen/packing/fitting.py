@@ -62,8 +62,8 @@ class _Fitter:
 
 def reduced_source(source: Source, reduced: Reduced) -> Source:
     """Return the site that the reduced report is: kept files, pictures made anew when they are read, new pages."""
-    rendered = {**render(reduced.record).files, FILE_NAME: to_json(reduced.record)}
-    pages = {name: text.encode() for name, text in rendered.items()}
+    rendered = {**render(reduced.record).contents, FILE_NAME: to_json(reduced.record)}
+    pages = {name: text.encode() if isinstance(text, str) else text for name, text in rendered.items()}
     gone = {job.source for job in reduced.jobs.values()} | reduced.dropped
     kept = [name for name in source.sizes if not _is_page(name) and name not in gone]
     sizes = {name: source.sizes[name] for name in kept}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from reportgen.site.neighbourhood import Graph, Neighbourhood
+from reportgen.site.numbering import Numbering
 from reportgen.site.record import (
     DRAWN,
     FAILED,
@@ -22,6 +23,8 @@ from reportgen.site.tree import Branch, Gap, Group, Leaf, Row, around, flags_of,
 _THUMBNAILS = 4
 _THUMBNAIL_BUDGET = 6000
 SIMILARITY_KINDS = ("layer_cka",)
+UNNUMBERED_KINDS = ("colour_bar", "preview")
+"""Kinds that pages use and don't show as figures."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,8 @@ class SimilarityPage:
     template = "similarity.html.jinja"
     figures: tuple[Shown, ...]
     addresses: Mapping[str, str]
+    pictures: Mapping[str, str]
+    """By layer's slug, the picture of the sum of its channels for the first image, as far as there is one."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +136,32 @@ class Pages:
         order = {kind.name: kind.order for kind in record.kinds}
         for figure in sorted(record.figures, key=lambda figure: order.get(figure.kind, 0)):
             self._figures[figure.layer, figure.image].append(figure)
+        self.numbering = Numbering(record.figures, record.images, self._page_of)
 
     def __iter__(self) -> Iterator[Page]:
         yield self._index()
         yield from map(self._layer, range(len(self._selected)))
         yield from map(self._image, range(len(self._record.images)))
-        similar = tuple(show(figure) for figure in self._spanning if figure.kind in SIMILARITY_KINDS)
+        similar = tuple(self._show(figure) for figure in self._spanning if figure.kind in SIMILARITY_KINDS)
         if self.has_similarity:
-            yield SimilarityPage(similar, self._addresses)
+            yield SimilarityPage(similar, self._addresses, self._pictures)
         yield AboutPage(self._tally, self._addresses)
+
+    def _page_of(self, figure: FigureEntry) -> str:
+        """The page that shows a figure in full, with its caption; empty where none does."""
+        image = self._images.get(figure.image or "")
+        if figure.image and image is None:
+            return ""
+        if figure.layer:
+            return self.layer_address(figure.layer)
+        if image is not None:
+            return image_address(image)
+        if figure.kind in UNNUMBERED_KINDS:
+            return ""
+        return SimilarityPage.path if figure.kind in SIMILARITY_KINDS else IndexPage.path
+
+    def _show(self, figure: FigureEntry) -> Shown:
+        return show(figure, self.numbering.place(figure))
 
     def layer_address(self, name: str) -> str:
         """Return the address of a layer's page, or an empty string when it has none."""
@@ -149,6 +171,12 @@ class Pages:
     @cached_property
     def _addresses(self) -> dict[str, str]:
         return {layer.name: self.layer_address(layer.name) for layer in self._record.layers}
+
+    @cached_property
+    def _pictures(self) -> dict[str, str]:
+        first = self._record.images[0].id if self._record.images else ""
+        found = ((layer.slug, self._find(layer.name, first, "channel_sum")) for layer in self._selected)
+        return {slug: figure.files[0] for slug, figure in found if figure}
 
     @cached_property
     def _bar(self) -> Shown | None:
@@ -168,6 +196,10 @@ class Pages:
     @cached_property
     def _by_name(self) -> dict[str, LayerEntry]:
         return {layer.name: layer for layer in self._record.layers}
+
+    @cached_property
+    def _images(self) -> dict[str, ImageEntry]:
+        return {image.id: image for image in self._record.images}
 
     @cached_property
     def _selected(self) -> list[LayerEntry]:
@@ -209,16 +241,15 @@ class Pages:
             for image in self._record.images
         )
         unselected = len(self._record.layers) - len(self._selected)
-        elsewhere = (*SIMILARITY_KINDS, "colour_bar")
-        figures = tuple(show(figure) for figure in self._spanning if figure.kind not in elsewhere)
+        elsewhere = (*SIMILARITY_KINDS, *UNNUMBERED_KINDS)
+        figures = tuple(self._show(figure) for figure in self._spanning if figure.kind not in elsewhere)
         return IndexPage(images, self._groups, self._tally, unselected, figures, self._addresses)
 
     def _top(self, image: ImageEntry) -> str:
         """The most probable class with its probability, from the first output that is class scores."""
         for figure in self._figures.get((None, image.id), ()):
             if figure.kind == "predictions":
-                top = figure.data["top"]
-                return f"{top[0][1]}, {figure.data['percent'][0]}" if top else "undefined"
+                return top_class(figure)
         return ""
 
     @cached_property
@@ -261,7 +292,7 @@ class Pages:
     def _layer(self, position: int) -> LayerPage:
         layer = self._selected[position]
         panels = tuple(self._panel(layer, image) for image in self._record.images)
-        summary = tuple(show(figure) for figure in self._figures.get((layer.name, None), ()))
+        summary = tuple(self._show(figure) for figure in self._figures.get((layer.name, None), ()))
         present = {shown.figure.kind for part in (*(panel.figures for panel in panels), summary) for shown in part}
         return LayerPage(
             path=self.layer_address(layer.name),
@@ -279,7 +310,7 @@ class Pages:
         )
 
     def _panel(self, layer: LayerEntry, image: ImageEntry) -> Panel:
-        figures = tuple(show(figure) for figure in self._figures.get((layer.name, image.id), ()))
+        figures = tuple(self._show(figure) for figure in self._figures.get((layer.name, image.id), ()))
         return Panel(image, image_address(image), self._shown(None, image.id, "input", "seen", SHOWN_MAP), figures)
 
     def _neighbour(self, position: int) -> Link | None:
@@ -297,7 +328,7 @@ class Pages:
             image=image,
             before=self._image_link(position - 1),
             after=self._image_link(position + 1),
-            figures=tuple(show(figure) for figure in self._figures.get((None, image.id), ())),
+            figures=tuple(self._show(figure) for figure in self._figures.get((None, image.id), ())),
             strips=self._strips(image),
             bar=self._bar,
         )
@@ -327,9 +358,15 @@ class Pages:
             return None
         factor = side / max(figure.width, figure.height)
         width, height = (max(1, round(length * factor)) for length in (figure.width, figure.height))
-        return Shown(figure, width, height, crisp=factor >= 1)
+        return Shown(figure, width, height, crisp=factor >= 1, place=self.numbering.place(figure))
 
 
 def image_address(image: ImageEntry) -> str:
     """Return the address of an image's page."""
     return f"images/{image.id}.html"
+
+
+def top_class(figure: FigureEntry) -> str:
+    """The most probable class of a figure of predictions, with its probability: `tabby, 62.3 %`."""
+    top = figure.data["top"]
+    return f"{top[0][1]}, {figure.data['percent'][0]}" if top else "undefined"
