@@ -236,8 +236,8 @@ def _of_pictures(tally: Counter[str], setting: Setting) -> Iterator[str]:
         yield f"{_plural(tally['coarser'], 'picture of maps shows', 'pictures of maps show')} only {steps}"
     if tally["divided"]:
         pictures = _plural(tally["divided"], "photograph or chart has", "photographs and charts have")
-        most = "1/2" if setting.divisor == 2 else f"1/2 to 1/{setting.divisor}"
-        yield f"{pictures} {most} of the width and height in pixels"
+        parts = "1/2" if setting.divisor == 2 else f"1/2 to 1/{setting.divisor}"
+        yield f"{pictures} {parts} of the width and height in pixels"
     if tally["jpeg"]:
         yield f"{_plural(tally['jpeg'], 'picture is', 'pictures are')} JPEG, which is not exact to the pixel"
 

@@ -118,7 +118,7 @@ class Document:
     def _survey(self, page: str) -> None:
         text = self._text_of(page)
         head = text.partition("</head>")[0]
-        self._scripts |= dict.fromkeys(_beside(page, address) for address in _SCRIPT.findall(head))
+        self._scripts |= dict.fromkeys(_beside(page, address) for address in _SCRIPT.findall(text))
         self._sheets |= dict.fromkeys(_beside(page, address) for address in _SHEET.findall(head))
         self._census.add(self._section(page, text))
 
