@@ -73,7 +73,8 @@ class Reducer:
     def _dropped(self, setting: Setting) -> Iterator[str]:
         shown = {figure.files[0] for figure in self._source.record.figures}
         for name in self._source.sizes:
-            offered = name.startswith(("figures/", "data/")) and name not in shown
+            # Scripts beside the tables are what the pages themselves work with.
+            offered = name.startswith(("figures/", "data/")) and name not in shown and not name.endswith(".js")
             if offered and (name.endswith(VECTORS) or not setting.tables):
                 yield name
 
