@@ -7,7 +7,7 @@ Importing this module loads neither torch nor matplotlib; the functions below do
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from reportgen.entities import Activation
     from reportgen.inputs.images import Item
+    from reportgen.packing.pack import Packed
     from reportgen.site.revision import Revision
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "ReportError",
     "UsageError",
     "build",
+    "pack",
     "render",
     "stream",
 ]
@@ -102,6 +104,30 @@ def render(
         theme=None if templates is None else Theme(options.templates),
         base_url=None if base_url is None else options.base_url,
     )
+
+
+def pack(
+    site: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    max_size: str | int | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> "Packed":
+    """Put the site `site` into one file: `out` ends in `.html` (a document that needs nothing else) or `.zip`.
+
+    `max_size` (bytes, or a text such as "25MB") is kept by leaving out vector graphics and arrays, then by fewer
+    and coarser channels; the pages and `Packed.reductions` say what was reduced. `say` is called with the estimated
+    size before the work. A file that is there is replaced if it was packed by reportgen, or with `force`.
+
+    Needs no model and does not load torch. Raises UsageError when it can't be made as small as that, InputError
+    when `site` is no report or not whole, OutputError. Nothing is then left behind.
+    """
+    from reportgen.packing.pack import pack_site
+    from reportgen.packing.sizes import read_size
+
+    limit = None if max_size is None else read_size(max_size)
+    return pack_site(Path(site), Path(out), max_size=limit, force=force, say=say)
 
 
 def _listed(images: "Iterable[Item] | Item") -> "Iterable[Item]":

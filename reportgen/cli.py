@@ -181,6 +181,20 @@ def _render(given: argparse.Namespace) -> int:
     return 0
 
 
+def _pack(given: argparse.Namespace) -> int:
+    packed = reportgen.pack(
+        given.site,
+        given.out,
+        max_size=given.max_size,
+        force=given.force,
+        say=lambda text: _say(f"reportgen: {text}", given.quiet),
+    )
+    for sentence in packed.reductions if given.quiet else ():
+        _say(f"reportgen: reduced: {sentence}")
+    _say(packed.address, given.quiet)
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     top = _Parser(
@@ -194,6 +208,7 @@ def parser() -> argparse.ArgumentParser:
     _add_build(_add_command(commands, "build", _build, "build a site from a model and images"))
     _add_nodes(_add_command(commands, "nodes", _nodes, "list every node: name, op, module type, output shape"))
     _add_render(_add_command(commands, "render", _render, "write a site's pages again, with new captions"))
+    _add_pack(_add_command(commands, "pack", _pack, "put a site into one file: FILE.html or FILE.zip"))
     return top
 
 
@@ -323,3 +338,15 @@ def _add_render(render: argparse.ArgumentParser) -> None:
     render.add_argument("--title", default="", help="replace the title")
     _add_publishing(render)
     render.add_argument("--quiet", action="store_true", help="errors only on stderr")
+
+
+def _add_pack(pack: argparse.ArgumentParser) -> None:
+    pack.add_argument("site", type=Path, metavar="SITE", help="a directory that `reportgen build` made")
+    pack.add_argument("--out", type=Path, metavar="FILE", required=True, help="FILE.html or FILE.zip")
+    pack.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        help="at most so large, such as 25MB; pictures are reduced to fit, and it is said",
+    )
+    pack.add_argument("--force", action="store_true", help="replace a file that reportgen pack did not make")
+    pack.add_argument("--quiet", action="store_true", help="only errors, and what was reduced, on stderr")

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from reportgen.site.record import (
     to_json,
 )
 from reportgen.site.render import render
-from reportgen.site.writer import SiteWriter, figure_stem
+from reportgen.site.writer import MANIFEST, SiteWriter, figure_stem, format_manifest
 
 KINDS = (
     KindEntry("input", "Input", 0),
@@ -189,6 +190,12 @@ def _picture(width: int, height: int) -> bytes:
     buffer = BytesIO()
     Image.new("L", (width, height), 128).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def sign_site(site: Path) -> None:
+    """Write the manifest of a site anew, so that what was changed in it counts as written by reportgen."""
+    sums = {name: sha256(content).hexdigest() for name, content in read_tree(site).items() if name != MANIFEST}
+    (site / MANIFEST).write_text(format_manifest(sums), encoding="utf-8")
 
 
 def read_tree(directory: Path) -> dict[str, bytes]:

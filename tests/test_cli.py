@@ -676,3 +676,58 @@ def test_what_is_refused_of_a_hub_is_one_line(run: Run, place: Path, monkeypatch
     refused(run("build", "hf:nobody/has-this", "photo.png", "--out", "site"), 3, "hf:nobody/has-this")
     monkeypatch.setitem(sys.modules, "timm", None)
     refused(run("nodes", "timm:resnet18"), 3, "pip install 'reportgen[timm]'")
+
+
+# One file
+
+
+def test_pack_says_how_large_it_will_be_and_where_it_is(run: Run, finished: Path, tmp_path: Path) -> None:
+    outcome = run("pack", finished, "--out", tmp_path / "r.html")
+    assert outcome.code == 0
+    size, address = outcome.lines
+    assert re.fullmatch(r"reportgen: about [\d.]+ MB \(pages [\d.]+, pictures [\d.]+(, downloads [\d.]+)?\)", size)
+    assert address == (tmp_path / "r.html").as_uri()
+    assert run("pack", finished, "--out", tmp_path / "r.zip", "--quiet").lines == []
+
+
+def test_pack_says_what_was_reduced_even_when_quiet(run: Run, tiny_site: Path, tmp_path: Path) -> None:
+    run("pack", tiny_site, "--out", tmp_path / "r.zip", "--quiet")
+    size = (tmp_path / "r.zip").stat().st_size
+    loud = run("pack", tiny_site, "--out", tmp_path / "r.zip", "--max-size", size - 1)
+    assert "as it is: about" in loud.lines[0]
+    quiet = run("pack", tiny_site, "--out", tmp_path / "r.zip", "--max-size", size - 1, "--quiet")
+    assert quiet.lines == [line for line in loud.lines if line.startswith("reportgen: reduced: ")]
+    assert quiet.lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--out", "r.pdf"], 2, ".html or .zip"),
+        (["--out", "r.html", "--max-size", "huge"], 2, "such as 25MB"),
+        (["--out", "mine.html"], 4, "--force"),
+        ([], 2, "--out"),
+    ],
+)
+def test_pack_refuses_in_one_line(
+    run: Run, place: Path, finished: Path, arguments: list[str], code: int, words: str
+) -> None:
+    (place / "mine.html").write_text("mine", encoding="utf-8")
+    before = contents(place)
+    refused(run("pack", finished, *arguments), code, words)
+    assert contents(place) == before
+
+
+def test_pack_that_cannot_fit_says_the_numbers(run: Run, place: Path, finished: Path) -> None:
+    before = contents(place)
+    outcome = run("pack", finished, "--out", "r.html", "--max-size", "1kB")
+    assert outcome.code == 2
+    assert "as it is: about" in outcome.lines[0]
+    assert re.search(r"needs at least [\d.]+ MB .* and --max-size is 0\.001 MB", outcome.lines[1])
+    assert contents(place) == before
+
+
+def test_pack_of_what_is_no_report_is_code_3(run: Run, place: Path) -> None:
+    refused(run("pack", place / "none", "--out", "r.html"), 3, "not a report")
+    (place / "empty").mkdir()
+    refused(run("pack", place / "empty", "--out", "r.html"), 3, "not a report")

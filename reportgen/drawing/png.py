@@ -6,14 +6,17 @@ zlib's level 1 in a seventh of the time.
 
 import io
 import struct
+from collections.abc import Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
-from reportgen.drawing.palette import Palette
+if TYPE_CHECKING:  # matplotlib comes with it, and who only cuts pictures needs none
+    from reportgen.drawing.palette import Palette
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _INDEXED, _TRUE_COLOUR = 3, 2
@@ -21,9 +24,29 @@ _UP = 2
 """The filter that stores each byte as its difference from the byte above, which suits photographs."""
 
 
-def encode_indexed(lines: NDArray[np.uint8], palette: Palette) -> bytes:
+def encode_indexed(lines: NDArray[np.uint8], palette: "Palette") -> bytes:
     """Encode scan lines (height, 1 + width) of palette indices, each led by its filter byte 0."""
     return _file(lines.shape[1] - 1, _INDEXED, _palette_chunks(palette), lines)
+
+
+def encode_like(lines: NDArray[np.uint8], source: bytes) -> bytes:
+    """Encode scan lines (height, 1 + width) of palette indices with the palette of `source`, itself such a PNG."""
+    return _file(lines.shape[1] - 1, _INDEXED, b"".join(_palette_of(source)), lines)
+
+
+def is_indexed(source: bytes) -> bool:
+    """Whether `source` is a PNG file of eight-bit palette indices."""
+    return source.startswith(_SIGNATURE) and source[24:26] == bytes((8, _INDEXED))
+
+
+def _palette_of(source: bytes) -> Iterator[bytes]:
+    """Yield the chunks PLTE and tRNS, which stand before the pixels, as they are."""
+    at = len(_SIGNATURE)
+    while (kind := source[at + 4 : at + 8]) != b"IDAT":
+        end = at + 12 + int.from_bytes(source[at : at + 4])
+        if kind in (b"PLTE", b"tRNS"):
+            yield source[at:end]
+        at = end
 
 
 def encode_colours(lines: NDArray[np.uint8], transparent: tuple[int, int, int]) -> bytes:
@@ -47,7 +70,7 @@ def encode_picture(picture: Image.Image) -> bytes:
 
 
 @cache
-def _palette_chunks(palette: Palette) -> bytes:
+def _palette_chunks(palette: "Palette") -> bytes:
     return _chunk(b"PLTE", palette.colours) + _chunk(b"tRNS", palette.opacities)
 
 

@@ -127,6 +127,8 @@ class Record:
     generator: str = "reportgen"
     skipped_images: list[SkippedImageEntry] = field(default_factory=list)
     """Images that were left out; a key that earlier versions did not write."""
+    reductions: list[str] = field(default_factory=list)
+    """What `reportgen pack` left out or made coarser, a sentence each; empty for a whole report."""
 
 
 def to_json(record: Record) -> str:
@@ -212,7 +214,7 @@ _KEYS: Mapping[type[Any], tuple[tuple[str, str], ...]] = {
     kind: tuple((part.name, _key(part)) for part in fields(kind)) for kind in _ENTRIES
 }
 """The name of each field of an entry, with its key in JSON."""
-_ADDED: Mapping[str, Any] = {"skipped_images": ()}
+_ADDED: Mapping[str, Any] = {"skipped_images": (), "reductions": []}
 """Keys that were added to schema 1, with what they are in records written before."""
 
 

@@ -1,4 +1,4 @@
-"""The output directory. The only module that writes files.
+"""The output directory, or the one file. The only module that writes files.
 
 A site is built in a directory beside the target and put in its place in one rename, so that the target is always
 a whole site or what it was before. SHA256SUMS lists every file, and so tells reportgen's files from the user's.
@@ -9,9 +9,10 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from reportgen.errors import OutputError
 from reportgen.site.record import FILE_NAME
@@ -99,6 +100,35 @@ class SiteWriter:
         with suppress(OSError):
             for parent in self._made:
                 parent.rmdir()
+
+
+@contextmanager
+def new_file(target: Path, check: Callable[[], None]) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of `target` in one rename when the block ends well; else nothing is left.
+
+    `check` raises when the target must not be replaced; it is asked again right before the rename. Raises
+    OutputError when the file can't be written.
+    """
+    target = Path(os.path.abspath(target))  # noqa: PTH100 - not resolve(): a link must stay a link
+    draft = target.with_name(f".{target.name[:100]}.reportgen-{secrets.token_hex(4)}")
+    made = [parent for parent in target.parents if not parent.exists()]
+    with _naming(target):
+        try:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("xb") as file:
+                yield file
+            check()
+            draft.replace(target)
+        except BaseException:
+            _remove(draft, made)
+            raise
+
+
+def _remove(draft: Path, made: list[Path]) -> None:
+    with suppress(OSError):
+        draft.unlink(missing_ok=True)
+        for parent in made:
+            parent.rmdir()
 
 
 def figure_stem(kind: str, image: str | None, layer_slug: str | None, view: str = "") -> str:

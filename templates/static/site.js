@@ -5,6 +5,7 @@ const reportgen = (() => {
   const entering = [];
   const moving = [];
   const memory = new Map();
+  const packed = "packed" in document.documentElement.dataset;
 
   // The fragment of an address holds a place and a filter: `#cat/c12`, `#q=conv`, `#cat/c12&q=conv`. In a packed
   // report it begins with the page's own address, which the page's element bears as `data-prefix`.
@@ -17,8 +18,24 @@ const reportgen = (() => {
   };
   const page = () => document.querySelector("[data-page]:not([hidden])");
   const prefix = () => page()?.dataset.prefix ?? "";
+  // Where the address can't bear the fragment (a frame without rights, a document in an attribute) it is kept here.
+  let kept = null;
+  const hash = () => kept ?? location.hash;
+  const write = (target, replace) => {
+    try {
+      history[replace ? "replaceState" : "pushState"](null, "", target === "#" ? location.pathname + location.search : target);
+      kept = null;
+    } catch {
+      kept = target;
+    }
+  };
+  // Follow a link within the document where the browser would not.
+  const follow = target => {
+    write(target, false);
+    dispatchEvent(new Event("hashchange"));
+  };
   const fragment = () => {
-    const whole = decode(location.hash.slice(1));
+    const whole = decode(hash().slice(1));
     const text = whole.startsWith(prefix()) ? whole.slice(prefix().length) : whole;
     const at = text.search(/(^|&)q=/);
     if (at < 0) return { place: text, query: "" };
@@ -28,16 +45,12 @@ const reportgen = (() => {
   const format = ({ place = "", query = "" }) =>
     [encode(place), query && `q=${encode(query)}`].filter(Boolean).join("&");
 
-  // Change the fragment. A frame without an origin of its own may not touch its history; it moves on instead.
+  // Change the fragment.
   const go = (changes, { replace = false } = {}) => {
-    const hash = `#${encode(prefix())}${format({ ...fragment(), ...changes })}`;
-    if (hash === (location.hash || "#")) return;
-    try {
-      history[replace ? "replaceState" : "pushState"](null, "", hash === "#" ? location.pathname + location.search : hash);
-      move();
-    } catch {
-      replace ? location.replace(hash) : location.assign(hash);
-    }
+    const target = `#${encode(prefix())}${format({ ...fragment(), ...changes })}`;
+    if (target === (hash() || "#")) return;
+    write(target, replace);
+    move();
   };
 
   // localStorage throws in a sandboxed frame; what is remembered then lasts as long as the page.
@@ -58,17 +71,28 @@ const reportgen = (() => {
     }
   };
 
-  // A data script is one call of a function of reportgen with JSON, in a file of its own, and loaded when a reader
-  // asks for it.
+  // A data script is one call of a function of reportgen with JSON, `reportgen.matrix.set("a", [1, 2]);`, in a file of
+  // its own, and loaded when a reader asks for it. A packed report holds it as a block of JSON.
   const loads = new Map();
+  const call = (name, values) => {
+    const path = name.split(".");
+    const last = path.pop();
+    const owner = path.reduce((object, key) => object[key], reportgen);
+    owner[last](...values);
+  };
   const insert = address => new Promise((resolve, reject) => {
-    const script = make("script", { src: reportgen.href(address) });
+    const script = make("script", { src: `${reportgen.root}${address}` });
     script.addEventListener("load", resolve);
     script.addEventListener("error", () => reject(new Error(`${address} can't be loaded`)));
     document.head.append(script);
   });
+  const take = async (block, address) => {
+    if (!block) throw new Error(`${address} is not in this file`);
+    call(block.dataset.call, JSON.parse(block.textContent));
+  };
   const load = address => {
-    if (!loads.has(address)) loads.set(address, insert(address));
+    const find = () => document.querySelector(`script[data-file="${CSS.escape(address)}"]`);
+    if (!loads.has(address)) loads.set(address, packed ? take(find(), address) : insert(address));
     return loads.get(address);
   };
 
@@ -96,6 +120,8 @@ const reportgen = (() => {
     root: document.documentElement.dataset.root ?? "",
     page,
     fragment,
+    hash,
+    follow,
     format,
     go,
     remember,
@@ -103,9 +129,11 @@ const reportgen = (() => {
     make,
     // Load a data script once, by its address in the site. The promise is kept when its call was made.
     load,
-    // The address of a page of the site, `layers/conv.html`, and of a place and a filter there, as a link on this page.
+    // The address of a page of the site, `layers/conv.html`, and of a place and a filter there, as a link on this page:
+    // in a packed report it is `#layers/conv.html/cat`.
     href: (address, where = {}) => {
       const text = format(where);
+      if (packed) return `#${encode(address)}/${text}`;
       return `${reportgen.root}${encode(address)}${text && "#"}${text}`;
     },
     // Call when a page is entered: once, or, in a packed report, at each change of page.

@@ -1,0 +1,1 @@
+"""`reportgen pack`: a finished site as one file, smaller where it must be."""
