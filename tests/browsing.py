@@ -1,5 +1,6 @@
 """What tests in a browser share: pages that take note of whatever goes wrong, and scripts to measure them."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,3 +54,16 @@ def is_remote(url: str) -> bool:
 
 def pages_of(site: Path) -> list[str]:
     return [path.as_uri() for path in sorted(site.rglob("*.html"))]
+
+
+def telling_pages(site: Path) -> list[str]:
+    """Return the addresses of a few pages that among them are of every kind and show every kind of figure."""
+    chosen: dict[str, set[str]] = {}
+    for path in sorted(site.rglob("*.html")):
+        page = path.relative_to(site).as_posix()
+        shown = set(re.findall(r'src="[./]*figures/(\w+)/', path.read_text(encoding="utf-8"))) | {
+            page.split("/")[0]
+        }
+        if shown - set().union(*chosen.values()):
+            chosen[path.as_uri()] = shown
+    return list(chosen)

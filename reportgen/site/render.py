@@ -93,9 +93,9 @@ class _Renderer:
             address = self._pages.layer_address(name)
             return root + address if address else None
 
-        def caption(group: str, name: str = "") -> Markup:
+        def caption(group: str, name: str = "", level: int = 2) -> Markup:
             text = getattr(self._captions, group)(name) if name else getattr(self._captions, group)
-            return to_html(text, link=link, prefix=slugify(f"{group}-{name}"))
+            return to_html(text, link=link, prefix=slugify(f"{group}-{name}"), level=level)
 
         return caption
 
