@@ -19,7 +19,7 @@ from reportgen.errors import IncompleteError
 from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
 from reportgen.figures.layer_cka import batch_size
 from reportgen.figures.registry import check_kinds, figure_kinds, read_options
-from reportgen.inputs.batches import batches
+from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
 from reportgen.inputs.images import BadImage, ImageSource, Item, Skip, find_images, none_usable
 from reportgen.inputs.models import Model, load_model
@@ -94,8 +94,10 @@ def build_report(
             # Batches of one image have no pairs of images to compare.
             figure_options = dataclasses.replace(figure_options, cka_examples="positions")
         with untouched(model.module):
+            if skip:
+                sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
             first, waiting = _peek(_batches(model, sources, further, options, skip))
-            if first is None:
+            if first is None or not sources:
                 raise none_usable(bad)
             network = _network(model, first, options)
             selection = select(network.layers, options.nodes, options.exclude)

@@ -1,11 +1,13 @@
-"""The nouns that inputs, network and figures share. Plain values, no behaviour."""
+"""The nouns that inputs, network and figures share. Plain values, and the words for tokens."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from PIL import Image
+
+from reportgen.names import plural
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,19 @@ class Run:
     size: int
     label: str = ""
     grid: tuple[int, ...] = ()
+
+
+def describe_runs(runs: Sequence[Run], noun: str = "token") -> str:
+    """`197 tokens = 1 class token + 14 × 14`; where the tokens have no kinds, `100 tokens`."""
+    counted = _counted(sum(run.size for run in runs), noun)
+    nameless = any(not run.grid and not run.label for run in runs)
+    plain = not runs or nameless or [run.label for run in runs] == ["token"]
+    parts = [" × ".join(map(str, run.grid)) if run.grid else _counted(run.size, run.label) for run in runs]
+    return counted if plain else f"{counted} = {' + '.join(parts)}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
 @dataclass(frozen=True)

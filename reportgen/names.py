@@ -51,6 +51,13 @@ def make_unique(names: Iterable[str]) -> list[str]:
     return unique
 
 
+def plural(noun: str) -> str:
+    """Return `channels` for `channel`, `batches` for `batch`, `queries` for `query`."""
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}{'es' if noun.endswith(('ch', 'ss', 'x')) else 's'}"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Return up to `count` of the `known` names most like `name`, best first."""
     return difflib.get_close_matches(name, list(known), n=count, cutoff=0.3)

@@ -18,6 +18,7 @@ from torch import nn
 
 import reportgen
 from models_for_tests import Exact, HalfBroken, Noisy, RefusesBright, Residual
+from reportgen.progress import Progress
 
 QUICK = ["channel_grid", "channel_sum"]
 """The kinds of figures that tests draw which are about something else."""
@@ -533,3 +534,38 @@ def test_a_selection_of_nothing_is_refused(tmp_path: Path, options: dict[str, An
     with pytest.raises(reportgen.UsageError, match="exclude"):
         reportgen.build(Residual(), image_tensors(1), tmp_path / "site", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_that_are_left_out_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 32 images, from which on images are examples, the last turns out to be cut when it is decoded."""
+    totals: list[tuple[int, int]] = []
+
+    class Noted(Progress):
+        def __init__(self, images: int, layers: int, *, quiet: bool = False) -> None:
+            totals.append((images, layers))
+            self.steps = 0
+            super().__init__(images, layers, quiet=quiet)
+
+        def step(self, layer: str, images: int) -> None:
+            self.steps += images
+
+        def __exit__(self, *_: object) -> None:
+            totals.append((self.steps, 0))
+
+    monkeypatch.setattr("reportgen.driver.Progress", Noted)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 20, 20, 3), dtype=np.uint8)
+    (tmp_path / "more").mkdir()
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / "more" / f"{number:02}.png")
+    last = tmp_path / "more" / "30.png"
+    last.write_bytes(last.read_bytes()[:600])
+    (tmp_path / "more" / "31.png").rename(tmp_path / "drawn.png")
+    report = reportgen.build(
+        Residual(), [tmp_path / "drawn.png"], tmp_path / "site", statistics=tmp_path / "more", skip_bad=True,
+        nodes=["conv1", "conv2"], figures=["layer_cka"], size=16,
+    )  # fmt: skip
+    assert [image.name for image in report.record.skipped_images] == ["30.png"]
+    assert totals == [(31, 2), (62, 0)]
+    (caption,) = [figure.caption for figure in report.record.figures if figure.kind == "layer_cka"]
+    assert "since there are fewer than 32 images" in caption
+    assert "(31 images, each a batch" in caption

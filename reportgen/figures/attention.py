@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from reportgen.drawing.palette import palette
-from reportgen.entities import Activation, Attention, Batch, InputImage, Layer
+from reportgen.entities import Activation, Attention, Batch, InputImage, Layer, describe_runs
 from reportgen.figures.attention_pictures import Drawn, Painter, lies_over
 from reportgen.figures.attention_queries import (
     Look,
     describe_kind,
     describe_query,
-    describe_tokens,
     look,
     positions,
     sized,
@@ -126,8 +125,8 @@ class AttentionMaps(BaseKind):
             told = [
                 _opening("The attention weights of", layer, image, tiles, drawn),
                 f"No map: {reason}.",
-                f"A row is a query, a column a key: {describe_tokens(attention.queries, 'query')}, "
-                f"{describe_tokens(attention.keys, 'key')}{note}.",
+                f"A row is a query, a column a key: {describe_runs(attention.queries, 'query')}, "
+                f"{describe_runs(attention.keys, 'key')}{note}.",
                 self._say_colours(tiles, attention),
                 _say_source(attention.source),
             ]
@@ -206,7 +205,7 @@ class AttentionMaps(BaseKind):
         mosaic = drawn.mosaic
         common = self._common or len(tiles.names) == 1
         return {
-            "tokens": describe_tokens(attention.keys, "key"),
+            "tokens": describe_runs(attention.keys, "key"),
             "source": attention.source,
             "windowed": attention.windowed,
             "names": list(tiles.names),
@@ -267,7 +266,7 @@ def _opening(what: str, layer: Layer, image: InputImage, tiles: _Tiles, drawn: D
 
 
 def _say_keys(attention: Attention, images: int, over: bool) -> str:
-    keys = describe_tokens(attention.keys, "key")
+    keys = describe_runs(attention.keys, "key")
     if attention.windowed:
         windows = count(attention.weights.shape[0] // images, "window")
         keys = f"Attention within {windows} of {keys}"

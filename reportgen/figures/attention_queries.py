@@ -1,4 +1,4 @@
-"""Which query of an attention node is shown, what it gives to which keys, and how tokens are described."""
+"""Which query of an attention node is shown, what it gives to which keys, and in which words."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -138,13 +138,6 @@ def describe_kind(label: str, runs: Sequence[Run]) -> str:
     if number == 1:
         return f"the {label}"
     return f"the {number:,} {label}" if label == OTHER else f"the {count(number, label)}"
-
-
-def describe_tokens(runs: Sequence[Run], noun: str) -> str:
-    """`197 keys = 1 class token + 14 × 14`; `100 queries` where the tokens have no kinds."""
-    told = [sized(run.grid) or (count(run.size, run.label) if run.label else "") for run in runs]
-    counted = count(total(runs), noun)
-    return f"{counted} = {' + '.join(told)}" if all(told) and told else counted
 
 
 def total(runs: Sequence[Run]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from reportgen.entities import Attention, InputImage, Layer, Run
+from reportgen.entities import Attention, InputImage, Layer, Run, describe_runs
 from reportgen.figures.attention_pictures import Painter, lies_over
 from reportgen.figures.attention_queries import (
     AUTO,
@@ -14,7 +14,6 @@ from reportgen.figures.attention_queries import (
     MEAN,
     describe_kind,
     describe_query,
-    describe_tokens,
     fold,
     positions,
     row_of,
@@ -127,7 +126,7 @@ class Rollouts:
     def _facts(self, row: _Row, ends: tuple[float, float], finite: bool) -> dict[str, Any]:
         return {
             "query": row.query,
-            "tokens": describe_tokens(self._tokens, "token"),
+            "tokens": describe_runs(self._tokens, "token"),
             "layers": list(self._layers),
             "left_out": dict(self._left_out),
             "shares": {label: json_number(share) for label, share in row.shares.items()},
@@ -142,7 +141,7 @@ class Rollouts:
             f"Attention rollout for {image.name} (Abnar and Zuidema, 2020) over {_list_of(self._layers)}: how much "
             f"of each position has reached {describe_query(row.query, self._tokens)} after the last of them, by "
             f"attention alone. Heads are averaged; half of each token stays, for the residual connection.",
-            f"{describe_tokens(self._tokens, 'token')}.",
+            f"{describe_runs(self._tokens, 'token')}.",
             _say_ends(ends, self._cmap, over),
             *self._say_shares(row),
             row.note,

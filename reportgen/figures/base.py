@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from reportgen.entities import Activation, Batch, Layer
+from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.numerics.scaling import Scale
 
 
@@ -132,11 +132,27 @@ class FigureKind(Protocol):
 
 
 class BaseKind:
-    """The calls of FigureKind that a kind leaves empty."""
+    """The calls of FigureKind that a kind leaves empty, and how it makes a figure of an image."""
+
+    name = ""
 
     def __init__(self, options: FigureOptions, subject: Subject) -> None:
         self.options = options
         self.subject = subject
+
+    def of_image(
+        self,
+        image: InputImage,
+        png: bytes,
+        size: tuple[int, int],
+        *,
+        alt: str,
+        caption: str,
+        data: Mapping[str, Any],
+        downloads: tuple[str, ...] = (),
+    ) -> Figure:
+        """Return the figure of this kind that shows one image as a whole; `size` is the picture's width, height."""
+        return Figure(self.name, None, image.id, {"png": png}, *size, alt, caption, data, downloads)
 
     def wants(self, layer: Layer) -> bool:
         return True

@@ -11,7 +11,7 @@ from reportgen.drawing.mosaic import assemble, plan
 from reportgen.drawing.palette import MAP_COLOURS
 from reportgen.drawing.png import encode_indexed, encode_picture
 from reportgen.entities import Batch, InputImage
-from reportgen.figures.base import BaseKind, DataFile, Figure, Product
+from reportgen.figures.base import BaseKind, DataFile, Product
 from reportgen.figures.hypercolumn import display_factor
 from reportgen.figures.tables import csv_bytes
 from reportgen.figures.wording import class_names, count, count_shown, describe_class_names, json_number, percent
@@ -117,26 +117,20 @@ class ClassMaps(BaseKind):
         indices = (found.map.classes % MAP_COLOURS).astype("uint8")
         indices[found.map.classes == UNDEFINED] = NAN
         shown = image.seen.width * display_factor(*image.seen.size)
-        yield Figure(
-            kind=self.name,
-            layer=None,
-            image=image.id,
-            files={"png": encode_indexed(assemble(indices[None], plan(1, height, width), GAP), class_palette())},
-            width=width,
-            height=height,
+        yield self.of_image(
+            image,
+            encode_indexed(assemble(indices[None], plan(1, height, width), GAP), class_palette()),
+            (width, height),
             alt=f"Class map of {part} for {image.name}: {said}",
             caption=self._caption(found),
             data={"view": part, "pixels": shown / width, **facts},
             downloads=tuple(downloads),
         )
         picture = lay_over(indices, image.seen)
-        yield Figure(
-            kind=self.name,
-            layer=None,
-            image=image.id,
-            files={"png": encode_picture(picture)},
-            width=picture.width,
-            height=picture.height,
+        yield self.of_image(
+            image,
+            encode_picture(picture),
+            picture.size,
             alt=f"The class map of {part} laid over {image.name} in gray: {said}",
             caption=f"The class map of {part}, half transparent over {image.name} in gray.",
             data={"view": f"{part}-over", "pixels": shown / picture.width, **facts},

@@ -110,13 +110,10 @@ class DetectionBoxes(BaseKind):
         scale = (image.seen.width / size[1], image.seen.height / size[0])
         boxes = [_box(found, rank, reading, scale) for rank in choice.drawn]
         picture = draw_boxes(image.seen, boxes)
-        return Figure(
-            kind=self.name,
-            layer=None,
-            image=image.id,
-            files={"png": encode_picture(picture)},
-            width=picture.width,
-            height=picture.height,
+        return self.of_image(
+            image,
+            encode_picture(picture),
+            picture.size,
             alt=_alt(image, choice, boxes),
             caption=_caption(image, found, choice, reading),
             data={

@@ -188,8 +188,8 @@ class Hypercolumn(BaseKind):
         data: Mapping[str, Any],
         downloads: tuple[str, ...] = (),
     ) -> Figure:
-        height, width = self._size
-        return Figure(self.name, None, image.id, {"png": picture}, width, height, alt, caption, data, downloads)
+        size = self._size[1], self._size[0]
+        return self.of_image(image, picture, size, alt=alt, caption=caption, data=data, downloads=downloads)
 
 
 def resolve_sets(sets: Mapping[str, Sequence[str]], known: Sequence[str]) -> tuple[LayerSet, ...]:

@@ -25,23 +25,19 @@ class InputPicture(BaseKind):
 
     def begin_batch(self, batch: Batch) -> Iterable[Figure]:
         for image in batch.images if batch.drawn else ():
-            yield _figure(image, "original", _at_most(image.original), _original_caption(image))
-            yield _figure(image, "seen", image.seen, _seen_caption(image))
+            yield self._figure(image, "original", _at_most(image.original), _original_caption(image))
+            yield self._figure(image, "seen", image.seen, _seen_caption(image))
 
-
-def _figure(image: InputImage, view: str, picture: Image.Image, caption: str) -> Figure:
-    alt = f"{image.name}, the original" if view == "original" else f"{image.name}, as the network saw it"
-    return Figure(
-        kind=InputPicture.name,
-        layer=None,
-        image=image.id,
-        files={"png": encode_picture(picture)},
-        width=picture.width,
-        height=picture.height,
-        alt=alt,
-        caption=caption,
-        data={"view": view, "pixels": max(1, SMALLEST_SIDE // max(picture.size)) if view == "seen" else 1},
-    )
+    def _figure(self, image: InputImage, view: str, picture: Image.Image, caption: str) -> Figure:
+        pixels = max(1, SMALLEST_SIDE // max(picture.size)) if view == "seen" else 1
+        return self.of_image(
+            image,
+            encode_picture(picture),
+            picture.size,
+            alt=f"{image.name}, {'the original' if view == 'original' else 'as the network saw it'}",
+            caption=caption,
+            data={"view": view, "pixels": pixels},
+        )
 
 
 def _at_most(picture: Image.Image) -> Image.Image:

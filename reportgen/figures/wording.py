@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from reportgen.entities import Layer
+from reportgen.names import plural
 from reportgen.numerics.real import is_quantised
 
 
@@ -46,13 +47,7 @@ def json_number(value: float) -> float | None:
 
 def count(number: int, noun: str) -> str:
     """`1 channel`, `64 channels`, `4 batches`, `21 classes`, `10 queries`."""
-    return f"{number:,} {noun if number == 1 else _plural(noun)}"
-
-
-def _plural(noun: str) -> str:
-    if noun.endswith("y") and noun[-2] not in "aeiou":
-        return f"{noun[:-1]}ies"
-    return f"{noun}{'es' if noun.endswith(('ch', 'ss', 'x')) else 's'}"
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
 
 
 def count_shown(shown: int, total: int, noun: str) -> str:

@@ -44,9 +44,7 @@ def batches(
     size = form.batch_size(size)
     most = _even(len(sources), size)
     for number, source in enumerate(sources):
-        prepared = None
-        with leaving_out(_shown(source), source.name, skip):
-            prepared = _prepare(decode(source, form), preprocess, form, tensors_normalised)
+        prepared = _prepared(source, preprocess, form, skip, tensors_normalised=tensors_normalised)
         if prepared is None:
             continue
         if waiting and (len(waiting) == most or waiting[0].tensor.shape != prepared.tensor.shape):
@@ -55,6 +53,17 @@ def batches(
         waiting.append(prepared)
     if waiting:
         yield _stack(waiting, form, device, dtype, drawn)
+
+
+def usable(
+    sources: Sequence[ImageSource], preprocess: Preprocess, form: Form, skip: Skip
+) -> tuple[ImageSource, ...]:
+    """Return the sources that can be decoded and preprocessed, and tell `skip` of the others.
+
+    What depends on how many images there are is right only when these are known beforehand: each is decoded for
+    that, and again in its batch, since all together may not fit into memory.
+    """
+    return tuple(source for source in sources if _prepared(source, preprocess, form, skip) is not None)
 
 
 def blank(preprocess: Preprocess, form: Form, device: torch.device, dtype: torch.dtype, count: int = 1) -> Batch:
@@ -70,6 +79,15 @@ def _even(count: int, size: int) -> int:
 def _shown(source: ImageSource) -> str:
     """How errors call an image."""
     return str(source.content) if isinstance(source.content, Path) else source.name
+
+
+def _prepared(
+    source: ImageSource, preprocess: Preprocess, form: Form, skip: Skip | None, *, tensors_normalised: bool = False
+) -> _Prepared | None:
+    """The image as it goes into a batch; None where it can't be used, and `skip` was told."""
+    with leaving_out(_shown(source), source.name, skip):
+        return _prepare(decode(source, form), preprocess, form, tensors_normalised)
+    return None
 
 
 def _prepare(picture: Picture, preprocess: Preprocess, form: Form, tensors_normalised: bool) -> _Prepared:

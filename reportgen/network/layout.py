@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from reportgen.entities import Reading, Run
+from reportgen.entities import Reading, Run, describe_runs
 from reportgen.network.axes import (
     POSITIONS,
     Atom,
@@ -200,18 +200,6 @@ def _describe_tokens(one: Axis) -> str:
     else:
         return ""
     return describe_runs(runs_of(one), noun)
-
-
-def describe_runs(runs: Sequence[Run], noun: str = "token") -> str:
-    """`197 tokens = 1 class token + 14 × 14`; `nouns` of no known kind are only counted."""
-    total = sum(run.size for run in runs)
-    counted = f"{total:,} {noun}{'s' if total != 1 else ''}"
-    parts = [
-        " × ".join(map(str, run.grid)) if run.grid else f"{run.size} {run.label}{'s' if run.size > 1 else ''}"
-        for run in runs
-    ]
-    plain = len(runs) == 1 and not runs[0].grid and runs[0].label == "token"
-    return counted if plain else f"{counted} = {' + '.join(parts)}"
 
 
 def _describe_windows(axes: Axes) -> str:

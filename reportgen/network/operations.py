@@ -114,10 +114,17 @@ def _settled(axes: Axes) -> Axes:
 def _rule_of(operation: nn.Module | str) -> Rule:
     if isinstance(operation, str):
         return _FUNCTIONS.get(operation, _broadcast)
-    for classes, rule in _MODULES:
-        if isinstance(operation, classes):
-            return rule
-    return _broadcast
+    found = next((rule for classes, rule in _MODULES if isinstance(operation, classes)), None)
+    return found or _rule_of_quantised(operation) or _broadcast
+
+
+def _rule_of_quantised(module: nn.Module) -> Rule | None:
+    """The rule of a module of torch.ao.nn that shares no class with the one it stands for.
+
+    By name, since newer versions of torch have no torch.ao.nn.
+    """
+    bases = (base.__name__ for base in type(module).__mro__ if base.__module__.startswith("torch.ao.nn."))
+    return next((_QUANTISED[name] for name in bases if name in _QUANTISED), None)
 
 
 # Elementwise
@@ -181,28 +188,31 @@ def _resized(one: Axis, size: int) -> Axis:
 # Channels first
 
 
-def _spatial(dimensions: int, *, new_channels: bool) -> Rule:
-    """A rule for operations on (N, C, positions), of which there are `dimensions`; 0 as many as there are."""
+@dataclass(frozen=True)
+class _Spatial:
+    """The rule of operations on (N, C, positions), of which there are `dimensions`; 0 as many as there are."""
 
-    def rule(call: Call) -> Axes | None:
+    dimensions: int
+    new_channels: bool
+
+    def __call__(self, call: Call) -> Axes | None:
         count = len(call.shape)
-        sides = dimensions or max(1, count - 2)
+        sides = self.dimensions or max(1, count - 2)
         if call.operands and len(call.first.shape) != count:
             return None
-        if count not in (sides + 1, sides + 2) or (not dimensions and count < 3):
+        if count not in (sides + 1, sides + 2) or (not self.dimensions and count < 3):
             return _broadcast(call) or _table(call)
         before = call.first.known
         lead = () if count == sides + 1 else (_images_axis(call),)
         channels = before[-sides - 1]
-        keep = not new_channels and size_of(channels) == call.shape[-sides - 1] and channels and is_known(channels)
+        fits = size_of(channels) == call.shape[-sides - 1] and channels and is_known(channels)
+        keep = fits and not self.new_channels
         flipped = "C" in kinds_of(before[-1]) and size_of(channels) > 1 and "C" not in kinds_of(channels)
         positions = (
             _side(before[place] if not flipped else (), "DHW"[place], call.shape[place])
             for place in range(-sides, 0)
         )
         return (*lead, channels if keep else axis("C", call.shape[-sides - 1]), *positions)
-
-    return rule
 
 
 def _side(before: Axis, kind: str, size: int) -> Axis:
@@ -217,6 +227,9 @@ def _images_axis(call: Call) -> Axis:
     return axis("N", call.shape[0]) if call.shape[0] == call.images else unknown(call.shape[:1])[0]
 
 
+_CHANNELS_SECOND = _Spatial(0, new_channels=False)
+
+
 def _table(call: Call) -> Axes | None:
     return (_images_axis(call), axis("C", call.shape[1])) if len(call.shape) == 2 else None
 
@@ -226,7 +239,7 @@ def _norm(call: Call) -> Axes | None:
     before = call.first.axes
     if before is not None and all(map(is_known, before)):
         return before
-    return _spatial(0, new_channels=False)(call)
+    return _CHANNELS_SECOND(call)
 
 
 # Channels last
@@ -558,18 +571,24 @@ def _no_rule(_: Call) -> Axes | None:
 
 
 _FUNCTIONS: dict[str, Rule] = {
-    **dict.fromkeys(["conv1d", "conv_transpose1d"], _spatial(1, new_channels=True)),
+    **dict.fromkeys(["conv1d", "conv_transpose1d"], _Spatial(1, new_channels=True)),
     **dict.fromkeys(["conv2d", "conv_transpose2d", "deform_conv2d", "pixel_shuffle", "pixel_unshuffle"],
-                    _spatial(2, new_channels=True)),
-    **dict.fromkeys(["conv3d", "conv_transpose3d"], _spatial(3, new_channels=True)),
-    **{f"{kind}_pool{sides}d": _spatial(sides, new_channels=False) for sides in (1, 2, 3)
+                    _Spatial(2, new_channels=True)),
+    **dict.fromkeys(["conv3d", "conv_transpose3d"], _Spatial(3, new_channels=True)),
+    **{f"{kind}_pool{sides}d": _Spatial(sides, new_channels=False) for sides in (1, 2, 3)
        for kind in ("avg", "max", "lp", "adaptive_avg", "adaptive_max", "fractional_max")},
     **dict.fromkeys(["interpolate", "upsample", "grid_sample", "local_response_norm"],
-                    _spatial(0, new_channels=False)),
-    **dict.fromkeys(["batch_norm", "instance_norm", "group_norm"], _norm),
+                    _Spatial(0, new_channels=False)),
+    **dict.fromkeys(["instance_norm", "group_norm"], _norm),
     **dict.fromkeys(["linear", "bilinear"], _linear),
+    **{f"conv{sides}d{rest}": _Spatial(sides, new_channels=True) for sides in (1, 2, 3)
+       for rest in ("_relu", "_add", "_add_relu", "_dynamic")},
+    **{f"conv_transpose{sides}d_dynamic": _Spatial(sides, new_channels=True) for sides in (1, 2, 3)},
+    **{f"batch_norm{sides}{rest}": _norm for sides in ("", "1d", "2d", "3d") for rest in ("", "_relu")},
+    **{f"linear_{rest}": _linear
+       for rest in ("relu", "leaky_relu", "tanh", "dynamic", "dynamic_fp16", "relu_dynamic", "relu_dynamic_fp16")},
     **dict.fromkeys(["layer_norm", "rms_norm"], _layer_norm),
-    "embedding": _embedding, "one_hot": _embedding,
+    **dict.fromkeys(["embedding", "one_hot", "embedding_byte", "embedding_4bit"], _embedding),
     "permute": _permute, **dict.fromkeys(["transpose", "swapaxes", "swapdims"], _transpose),
     **dict.fromkeys(["t", "mT", "adjoint", "T", "mH"], _swap_last),
     **dict.fromkeys(["movedim", "moveaxis"], _movedim),
@@ -579,7 +598,7 @@ _FUNCTIONS: dict[str, Rule] = {
     **dict.fromkeys(["expand", "expand_as", "broadcast_to"], _expand), **dict.fromkeys(["repeat", "tile"], _repeat),
     "getitem": _getitem, "select": _select, "narrow": _narrow,
     **dict.fromkeys(["gather", "index_select", "take_along_dim", "topk", "sort", "argsort", "msort"], _gather),
-    **dict.fromkeys(["cat", "concat", "concatenate"], _cat), "stack": _stack,
+    **dict.fromkeys(["cat", "concat", "concatenate", "cat_relu"], _cat), "stack": _stack,
     **dict.fromkeys(["mean", "sum", "amax", "amin", "max", "min", "prod", "norm", "std", "var", "all", "any",
                      "logsumexp", "argmax", "argmin", "median", "nanmean", "nansum", "vector_norm",
                      "linalg_vector_norm", "linalg_norm", "count_nonzero"], _reduce),
@@ -598,11 +617,11 @@ _FUNCTIONS: dict[str, Rule] = {
 _MODULES: Sequence[tuple[tuple[type, ...], Rule]] = (
     ((nn.modules.conv._ConvNd, nn.PixelShuffle, nn.PixelUnshuffle, torchvision.ops.DeformConv2d,
       torchvision.ops.Conv2dNormActivation, torchvision.ops.Conv3dNormActivation),
-     _spatial(0, new_channels=True)),
+     _Spatial(0, new_channels=True)),
     ((nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.modules.pooling._AdaptiveAvgPoolNd,
       nn.modules.pooling._AdaptiveMaxPoolNd, nn.modules.pooling._LPPoolNd, nn.Upsample, nn.LocalResponseNorm,
       torchvision.ops.SqueezeExcitation),
-     _spatial(0, new_channels=False)),
+     _Spatial(0, new_channels=False)),
     ((nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm, nn.GroupNorm,
       torchvision.ops.FrozenBatchNorm2d), _norm),
     ((nn.Linear, nn.Bilinear, torchvision.ops.MLP, nn.RNNBase), _linear),
@@ -620,11 +639,19 @@ _MODULES: Sequence[tuple[tuple[type, ...], Rule]] = (
     ((torchvision.ops.RoIAlign, torchvision.ops.RoIPool, torchvision.ops.MultiScaleRoIAlign), _regions),
 )  # fmt: skip
 
+_QUANTISED: Mapping[str, Rule] = {
+    "_ConvNd": _Spatial(0, new_channels=True),
+    "Linear": _linear,
+    "Embedding": _embedding,
+    **dict.fromkeys(["RNNBase", "LSTM"], _linear),
+}
+"""By the name of a class of torch.ao.nn: itself or one that it is derived from."""
+
 
 def demands_channels_first(operation: nn.Module | str) -> bool:
     """Whether an operation takes its input for (N, C, positions)."""
     rule = _rule_of(operation)
-    return rule is _norm or getattr(rule, "__qualname__", "").startswith("_spatial")
+    return rule is _norm or isinstance(rule, _Spatial)
 
 
 def keeps_axes(operation: nn.Module | str) -> bool:

@@ -15,6 +15,7 @@ from reportgen.network.eager import EagerNetwork
 from reportgen.network.graph import trace
 from reportgen.network.isolation import attributes_kept, untouched
 from reportgen.network.leaves import Leaves
+from reportgen.numerics.real import is_quantised
 from reportgen.parts import flatten
 
 
@@ -119,7 +120,7 @@ def _agree(output: Any, expected: Any) -> bool:
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    if one.is_quantized:
+    if is_quantised(one):
         return torch.equal(one, other)
     exact = one.device.type == "cpu"
     rtol, atol = (0.0, 0.0) if exact else (1e-3, 1e-5)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from reportgen.site.neighbourhood import Graph, Neighbourhood
 from reportgen.site.record import (
     DRAWN,
     FAILED,
@@ -85,6 +86,8 @@ class LayerPage:
     panels: tuple[Panel, ...]
     summary: tuple[Shown, ...]
     bar: Shown | None
+    graph: Neighbourhood
+    addresses: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,10 @@ class Pages:
                 feeds[parent].append(layer.name)
         return feeds
 
+    @cached_property
+    def _graph(self) -> Graph:
+        return Graph(self._record.layers, self._feeds)
+
     def _find(self, layer: str | None, image: str | None, kind: str, view: str = "") -> FigureEntry | None:
         for figure in self._figures.get((layer, image), ()):
             if figure.kind == kind and figure.data.get("view", "") == view:
@@ -267,6 +274,8 @@ class Pages:
             panels=tuple(panel for panel in panels if panel.figures),
             summary=summary,
             bar=self._bar,
+            graph=self._graph.around(layer.name),
+            addresses=self._addresses,
         )
 
     def _panel(self, layer: LayerEntry, image: ImageEntry) -> Panel:

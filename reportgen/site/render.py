@@ -18,7 +18,7 @@ from reportgen.site.record import ModelEntry, Record
 from reportgen.site.tree import Branch, Gap
 
 LAYERS = "layers.js"
-STATIC = ("site.css", "site.js", LAYERS, "sidebar.js", "keys.js", "channels.js", "matrix.js")
+STATIC = ("site.css", "site.js", LAYERS, "filter.js", "sidebar.js", "keys.js", "channels.js", "matrix.js")
 """The files that every page loads, in this order: those of templates/static, and the list of layers."""
 
 

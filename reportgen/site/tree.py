@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reportgen.site.axes import operation, shape
+from reportgen.site.captions import replace_controls
 from reportgen.site.record import DRAWN, FigureEntry, LayerEntry
 from reportgen.site.shown import Shown
 
@@ -145,4 +146,5 @@ def _line(row: Row) -> str:
     layer = row.layer
     values = [layer.name, layer.slug, operation(layer), layer.title, " ".join(row.flags), shape(layer)]
     # In a packed report the script stands inside the page, where `</script>` would end it.
-    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps([replace_controls(value) for value in values], ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")

@@ -24,18 +24,16 @@ const reportgen = (() => {
     if (at < 0) return { place: text, query: "" };
     return { place: text.slice(0, at), query: text.slice(text.indexOf("q=", at) + 2) };
   };
-  const format = ({ place = "", query = "" }) => {
-    const encode = text => encodeURIComponent(text).replace(/%2F/g, "/").replace(/%3A/g, ":");
-    const parts = [encode(place), query && `q=${encode(query)}`].filter(Boolean);
-    return encode(prefix()) + parts.join("&");
-  };
+  const encode = text => encodeURIComponent(text).replace(/%2F/g, "/").replace(/%3A/g, ":");
+  const format = ({ place = "", query = "" }) =>
+    [encode(place), query && `q=${encode(query)}`].filter(Boolean).join("&");
 
   // Change the fragment. A frame without an origin of its own may not touch its history; it moves on instead.
   const go = (changes, { replace = false } = {}) => {
-    const hash = `#${format({ ...fragment(), ...changes })}`;
+    const hash = `#${encode(prefix())}${format({ ...fragment(), ...changes })}`;
     if (hash === (location.hash || "#")) return;
     try {
-      history[replace ? "replaceState" : "pushState"](null, "", hash);
+      history[replace ? "replaceState" : "pushState"](null, "", hash === "#" ? location.pathname + location.search : hash);
       move();
     } catch {
       replace ? location.replace(hash) : location.assign(hash);
@@ -89,8 +87,11 @@ const reportgen = (() => {
     remember,
     recall,
     make,
-    // The address of a place in the site as a link on this page: `layers/conv.html`.
-    href: address => `${reportgen.root}${address}`,
+    // The address of a page of the site, `layers/conv.html`, and of a place and a filter there, as a link on this page.
+    href: (address, where = {}) => {
+      const text = format(where);
+      return `${reportgen.root}${encode(address)}${text && "#"}${text}`;
+    },
     // Call when a page is entered: once, or, in a packed report, at each change of page.
     onEnter: callback => entering.push(callback),
     // Call when the fragment changes, and once after entering.

@@ -9,7 +9,6 @@ from reportgen.entities import Attention, Run
 from reportgen.figures.attention_queries import (
     describe_kind,
     describe_query,
-    describe_tokens,
     fold,
     look,
     row_of,
@@ -114,14 +113,7 @@ def test_queries_in_words(query: str, runs: tuple[Run, ...], words: str) -> None
     assert describe_query(query, runs) == words
 
 
-def test_tokens_in_words() -> None:
-    assert describe_tokens((CLASS, grid(14, 14)), "key") == "197 keys = 1 class token + 14 × 14"
-    assert (
-        describe_tokens((CLASS, REGISTERS, grid(2, 2)), "key")
-        == "9 keys = 1 class token + 4 register tokens + 2 × 2"
-    )
-    assert describe_tokens((Run(100),), "query") == "100 queries"
-    assert describe_tokens((Run(8, grid=(2, 2, 2)),), "key") == "8 keys = 2 × 2 × 2"
+def test_kinds_in_words() -> None:
     assert describe_kind("class token", RUNS) == "the class token"
     assert describe_kind("register token", RUNS) == "the 4 register tokens"
     assert describe_kind("other tokens", (Run(3),)) == "the 3 other tokens"

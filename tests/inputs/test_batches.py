@@ -11,7 +11,7 @@ from PIL import Image
 
 from reportgen.entities import Batch
 from reportgen.errors import InputError
-from reportgen.inputs.batches import batches, blank
+from reportgen.inputs.batches import batches, blank, usable
 from reportgen.inputs.forms import LIST, PAIR, PICTURE, Form, by_keyword, clip
 from reportgen.inputs.images import BadImage, find_images
 from reportgen.inputs.preprocess import standard_preprocess
@@ -131,6 +131,17 @@ def test_bad_images_are_left_out_on_request(tmp_path: Path) -> None:
     assert str(tmp_path) not in bad[0].reason
     with pytest.raises(InputError, match=r"cut\.png can't be decoded"):
         formed([tmp_path], PICTURE)
+
+
+def test_what_can_be_used_is_known_beforehand(tmp_path: Path) -> None:
+    Image.effect_noise((30, 30), 50).save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    sources = find_images([tmp_path, RAMP])
+    bad: list[BadImage] = []
+    found = usable(sources, standard_preprocess(3, (8, 8)), PICTURE, bad.append)
+    assert found == (sources[1], sources[2])
+    assert [image.name for image in bad] == ["cut.png"]
 
 
 def test_a_preprocessing_that_raises_names_the_image() -> None:

@@ -1,24 +1,16 @@
 """Names and selection, against torchvision's own naming and by hand."""
 
-import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
-import torchvision
 from torch import nn
 from torchvision.models.feature_extraction import get_graph_node_names
 
+from network.architectures import build
 from reportgen.errors import InputError, UsageError
 from reportgen.network.graph import describe, trace
 from reportgen.network.selection import select
-
-
-def build(name: str) -> nn.Module:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model: nn.Module = torchvision.models.get_model(name, weights=None).eval()
-    return model
 
 
 def names(model: nn.Module, *, deep: bool = False) -> list[str]:

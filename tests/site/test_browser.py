@@ -144,9 +144,9 @@ def heading(page: Page) -> str:
 def test_a_modules_layers_can_be_folded_without_javascript(browser: Browser, tiny_site: Path) -> None:
     with opened(browser, javascript=False) as page:
         page.goto((tiny_site / "index.html").as_uri())
-        row = page.locator("details .row").first
+        row = page.locator(".tree details .row").first
         assert row.is_visible()
-        page.locator("details summary").first.click()
+        page.locator(".tree details summary").first.click()
         assert not row.is_visible()
 
 
