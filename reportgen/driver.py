@@ -112,8 +112,9 @@ def build_report(
         record = _record(model, network, ledger, kinds, captions, options, bad)
         _check_complete(record, options)
         rendered = render(record)
-        for name, text in {**rendered.files, FILE_NAME: to_json(record)}.items():
+        for name, text in rendered.files.items():
             writer.write(name, text)
+        writer.write(FILE_NAME, to_json(record))
         writer.publish()
     seconds = time.perf_counter() - started
     return Report(writer.target, record, tuple(rendered.warnings), writer.files, writer.bytes_written, seconds)

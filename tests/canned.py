@@ -171,8 +171,9 @@ def write_site(record: Record, target: Path, *, force: bool = False) -> Path:
                 writer.write(file, _picture(figure.width, figure.height))
             for file in figure.downloads:
                 writer.write(file, "a,b\n1,2\n")
-        for name, text in {**render(record).files, FILE_NAME: to_json(record)}.items():
+        for name, text in render(record).files.items():
             writer.write(name, text)
+        writer.write(FILE_NAME, to_json(record))
         writer.publish()
     return target
 

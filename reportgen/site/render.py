@@ -18,7 +18,17 @@ from reportgen.site.record import ModelEntry, Record
 from reportgen.site.tree import Branch, Gap
 
 LAYERS = "layers.js"
-STATIC = ("site.css", "site.js", LAYERS, "filter.js", "sidebar.js", "keys.js", "channels.js", "matrix.js")
+STATIC = (
+    "site.css",
+    "site.js",
+    LAYERS,
+    "filter.js",
+    "sidebar.js",
+    "keys.js",
+    "channels.js",
+    "matrix.js",
+    "turn.js",
+)
 """The files that every page loads, in this order: those of templates/static, and the list of layers."""
 
 
@@ -31,7 +41,10 @@ def templates_directory() -> Path:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The files that make up the pages of a site, by path, and what to tell the user about their captions."""
+    """The files that make up the pages of a site, by path, and what to tell the user about their captions.
+
+    A page is made each time that it is asked for, so that never more than one needs to be in memory.
+    """
 
     files: Mapping[str, str]
     warnings: Sequence[str]
@@ -40,11 +53,10 @@ class Rendered:
 def render(record: Record) -> Rendered:
     """Return every page of `record` and the static files they use."""
     renderer = _Renderer(record)
-    files = dict(renderer.files())
-    return Rendered(files, renderer.warnings())
+    return Rendered(renderer, renderer.warnings())
 
 
-class _Renderer:
+class _Renderer(Mapping[str, str]):
     def __init__(self, record: Record) -> None:
         self._record = record
         self._pages = Pages(record)
@@ -60,10 +72,18 @@ class _Renderer:
             scripts=[path for path in self._static if path.endswith(".js")],
         )
 
-    def files(self) -> Iterator[tuple[str, str]]:
-        yield from self._static.items()
-        for page in self._pages:
-            yield page.path, self._render(page)
+    def __getitem__(self, path: str) -> str:
+        return self._static[path] if path in self._static else self._render(self._pages.makers[path]())
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._static or path in self._pages.makers
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._static
+        yield from self._pages.makers
+
+    def __len__(self) -> int:
+        return len(self._static) + len(self._pages.makers)
 
     def warnings(self) -> list[str]:
         record = self._record
@@ -108,6 +128,7 @@ def _environment(directory: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_printable,
+        auto_reload=False,
     )
     environment.filters.update(
         axes=axes,
@@ -128,7 +149,9 @@ def _environment(directory: Path) -> jinja2.Environment:
 
 def _printable(value: Any) -> Any:
     """Replace the characters that HTML forbids, which names of files and errors may hold."""
-    return replace_controls(value) if type(value) is str else value
+    if type(value) is not str or (value.isascii() and value.isprintable()):
+        return value
+    return replace_controls(value)
 
 
 def _static_files(directory: Path, layers: str) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """A finished site's pages written again from its record: new captions, a new title, new templates."""
 
 import dataclasses
+from collections import ChainMap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def rewrite(site: Path, *, captions: Path | None = None, title: str = "") -> Rev
     if title:
         record = dataclasses.replace(record, title=title)
     rendered = render(record)
-    pages = {**rendered.files, FILE_NAME: to_json(record)}
+    pages = ChainMap({FILE_NAME: to_json(record)}, rendered.files)
     written = {name for name in read_manifest(site) if name.endswith(".html") or name.startswith("static/")}
     revise(site, pages, frozenset(written - set(pages)))
     html = sum(name.endswith(".html") for name in pages)
