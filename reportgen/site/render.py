@@ -28,6 +28,7 @@ STATIC = (
     "channels.js",
     "matrix.js",
     "turn.js",
+    "icon.svg",
 )
 """The files that every page loads, in this order: those of templates/static, and the list of layers."""
 
@@ -70,6 +71,7 @@ class _Renderer(Mapping[str, str]):
             images={image.id: image for image in record.images},
             stylesheets=[path for path in self._static if path.endswith(".css")],
             scripts=[path for path in self._static if path.endswith(".js")],
+            icon=next(path for path in self._static if path.endswith(".svg")),
         )
 
     def __getitem__(self, path: str) -> str:
