@@ -52,7 +52,12 @@ def make_unique(names: Iterable[str]) -> list[str]:
 
 
 def plural(noun: str) -> str:
-    """Return `channels` for `channel`, `batches` for `batch`, `queries` for `query`."""
+    """Return `channels` for `channel`, `queries` for `query`, `tokens of weight` for `token of weight`."""
+    noun, of, rest = noun.partition(" of ")
+    return f"{_plural(noun)}{of}{rest}"
+
+
+def _plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}{'es' if noun.endswith(('ch', 'ss', 'x')) else 's'}"

@@ -19,6 +19,7 @@ CLASS = Run(1, "class token")
         ((Run(8, grid=(2, 2, 2)),), "key", "8 keys = 2 × 2 × 2"),
         ((Run(100, "object query"),), "query", "100 queries = 100 object queries"),
         ((Run(100),), "query", "100 queries"),
+        ((Run(5, "token of weight"),), "token", "5 tokens = 5 tokens of weight"),
         ((Run(100, "token"),), "key", "100 keys"),
         ((Run(1, "token"),), "token", "1 token"),
         ((Run(2500, "token"), Run(4, grid=(2, 2))), "token", "2,504 tokens = 2,500 tokens + 2 × 2"),

@@ -64,14 +64,21 @@ def _inputs(name: str, family: str) -> tuple[Any, ...]:
 
 
 def _load_quantized(name: str) -> Specimen:
-    return Specimen(
-        torchvision.models.get_model(name, weights=None, quantize=True), (torch.randn(1, 3, SIDE, SIDE),)
-    )
+    module = torchvision.models.get_model(name, weights=None, quantize=True, **ARGUMENTS.get(name, {}))
+    return Specimen(module, _inputs(name, _family(name)))
 
 
 QUANTIZED = [
     Exhibit("torchvision", f"{name}-int8", _family(name), partial(_load_quantized, name))
-    for name in ("quantized_mobilenet_v2", "quantized_resnet18", "quantized_shufflenet_v2_x0_5")
+    for name in (
+        "quantized_googlenet",
+        "quantized_inception_v3",
+        "quantized_mobilenet_v2",
+        "quantized_mobilenet_v3_large",
+        "quantized_resnet18",
+        "quantized_shufflenet_v2_x0_5",
+        "quantized_shufflenet_v2_x1_0",
+    )
 ]
 """Some of these that compute with 8-bit integers."""
 

@@ -24,6 +24,8 @@ from reportgen.numerics.similarity import MIN_EXAMPLES
 
 MOST_PIXELS = 512
 """A matrix of more channels is drawn as the means of blocks of channels."""
+MOST_CHANNELS = 4096
+"""More are not compared: a correlation volume has a channel for each position of a picture."""
 
 
 @dataclass
@@ -81,6 +83,8 @@ class ChannelCKA(BaseKind):
         channels, height = maps.shape[1:3]
         if channels < 2:
             return "it has one channel, so there is no pair to compare"
+        if channels > MOST_CHANNELS:
+            return f"it has {channels:,} channels, where at most {MOST_CHANNELS:,} are compared"
         if not self._correlates and height < MIN_EXAMPLES:
             return f"the rows of its maps are the examples: {count(height, 'row')}, where {MIN_EXAMPLES} are needed"
         return ""

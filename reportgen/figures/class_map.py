@@ -24,10 +24,17 @@ from reportgen.parts import flatten
 LONE = "output"
 """What an output that is a lone tensor is called."""
 
-# What models return beside their scores: features, and attention maps, which have a channel a head.
+_QUERY_CLASSES, _QUERY_MASKS, _OTHER_LAYERS = "class_queries_logits", "masks_queries_logits", "auxiliary_logits"
+SEMANTIC = "semantic"
+"""What the class map that queries make with their masks is called."""
+
+# What models return beside their scores: features, attention maps, which have a channel a head, masks of queries.
 _FEATURES = frozenset(
-    {"hidden_states", "last_hidden_state", "feature_maps", "features", "attentions", "cross_attentions"}
-)
+    {
+        "hidden_states", "last_hidden_state", "feature_maps", "features", "attentions", "cross_attentions",
+        _QUERY_MASKS, "pred_masks",
+    }
+)  # fmt: skip
 _STRIDES_OF_SCORES = (1, 2, 4, 8)
 _NAN_COLOUR = "#ff00ff"
 _UNDEFINED_NAME = "undefined"
@@ -40,6 +47,8 @@ class _Scores:
     part: str
     values: torch.Tensor
     reason: str
+    how: str = ""
+    """How reportgen computed the scores, in a sentence; empty where they are the model's own."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,11 @@ class ClassMaps(BaseKind):
       the features that bear these names inside such models have not;
     - it has as many channels as there are class names, its stride is 1, 2, 4 or 8, and it is not named as features
       or attention are.
+
+    Queries that have a class and a mask each, `class_queries_logits` (N, Q, K + 1) and `masks_queries_logits` (N,
+    Q, H, W) of MaskFormer and its kin, make one part named `semantic`: the score of a class is the sum over the
+    queries of its probability, by a softmax whose last class, "no object", is left out, times the sigmoid of the
+    mask.
 
     Anything else is left alone: a map of 21 channels may be features, and three channels a picture. The caption
     says which rule held. One channel (a mask, depth) is no class map. Where a score is NaN, or every score is -Inf,
@@ -100,6 +114,7 @@ class ClassMaps(BaseKind):
                 reason = why_scores(way, values, size, len(self.subject.categories))
                 if reason:
                     yield _Scores(name, values, reason)
+        yield from _semantic(dict(parts), len(batch.images))
 
     def _found(self, image: InputImage, scores: _Scores, place: int) -> _Found:
         found = class_map(scores.values[place])
@@ -142,6 +157,7 @@ class ClassMaps(BaseKind):
             f"Class map of {found.scores.part} for {found.image.name}: at each of {width:,} × {height:,} "
             f"positions, the class with the highest of {found.map.total:,} scores.",
             f"It is read as scores of classes since {found.scores.reason}.",
+            found.scores.how,
             _say_occurring(found.map),
             _say_ties(found.map),
             _say_undefined(found.map),
@@ -167,6 +183,34 @@ def why_scores(name: str, values: torch.Tensor, size: tuple[int, int], categorie
     if values.shape[1] == categories and not named_otherwise and _fits(values, size, _STRIDES_OF_SCORES):
         return "it has as many channels as there are class names"
     return ""
+
+
+def _semantic(parts: Mapping[str, torch.Tensor], images: int) -> Iterator[_Scores]:
+    """The scores (N, K, H, W), float32, that queries with a class and a mask each make together."""
+    for name, masks in parts.items():
+        way = name.removesuffix(_QUERY_MASKS)
+        classes = parts.get(f"{way}{_QUERY_CLASSES}")
+        if way == name or classes is None or _OTHER_LAYERS in name.split("."):
+            continue
+        if _are_queries(classes, masks) and len(masks) == images:
+            shares = classes.float().softmax(dim=2)[:, :, :-1]
+            values = torch.einsum("nqk,nqhw->nkhw", shares, masks.float().sigmoid())
+            reason = f"it is made of {_QUERY_CLASSES} and {_QUERY_MASKS}"
+            yield _Scores(f"{way}{SEMANTIC}", values, reason, _SEMANTIC.format(count(masks.shape[1], "query")))
+
+
+_SEMANTIC = (
+    "A score is the sum over {} of the probability of its class (a softmax whose last class, “no object”, is left "
+    "out) times the sigmoid of the mask, at the masks' own resolution."
+)
+
+
+def _are_queries(classes: torch.Tensor, masks: torch.Tensor) -> bool:
+    """Whether these are logits of at least two classes and "no object", and of masks, for the same queries."""
+    if classes.dim() != 3 or masks.dim() != 4 or classes.shape[:2] != masks.shape[:2]:
+        return False
+    floating = classes.is_floating_point() and masks.is_floating_point()
+    return floating and 2 < classes.shape[2] <= UNDEFINED and masks.numel() > 0
 
 
 def _fits(values: torch.Tensor, size: tuple[int, int], strides: Iterable[int]) -> bool:

@@ -56,10 +56,11 @@ class Reading:
     images: tuple[Detections, ...]
     names: Sequence[str]
     description: str
+    noun: str = "class"
 
     def name(self, label: int) -> str:
         """Return the name of a class, `class 7` where it has none."""
-        return self.names[label] if 0 <= label < len(self.names) else f"class {label}"
+        return self.names[label] if 0 <= label < len(self.names) else f"{self.noun} {label}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ class DetectionBoxes(BaseKind):
     (M, 4; corners in pixels of the input), `labels` (M,) and `scores` (M,), maybe `masks` (M, 1, H, W) and
     `keypoints` (M, P, 3). As DETR, YOLOS and their kin give them: `pred_boxes` (N, Q, 4; centre, width and height
     in shares of the input) and `logits` (N, Q, D) of Q queries. With D class names, each class has its own sigmoid;
-    otherwise the scores are a softmax whose last class is "no object". The caption says which.
+    otherwise the scores are a softmax whose last class is "no object". Where the output also holds what was
+    made of a text, as those of OWL-ViT and Grounding DINO do, the D are texts or tokens of one, each with its own
+    sigmoid. The caption says which.
     """
 
     name = "detections"
@@ -142,9 +145,12 @@ def read_detections(
     logits, boxes = parts.get("logits", parts.get("pred_logits")), parts.get("pred_boxes")
     if logits is None or boxes is None or boxes.dim() != 3 or logits.dim() != 3:
         return None
-    if logits.shape[:2] != boxes.shape[:2] or boxes.shape[2] != 4 or len(boxes) != images or logits.shape[2] < 2:
+    if logits.shape[:2] != boxes.shape[:2] or boxes.shape[2] != 4 or len(boxes) != images:
         return None
-    return _read_queries(logits, boxes, size, categories)
+    text = next((noun for noun, names in _TEXTS.items() if names & parts.keys()), "")
+    if logits.shape[2] < (1 if text else 2):
+        return None
+    return _read_queries(logits, boxes, size, categories, text)
 
 
 def _is_listed(parts: Mapping[str, torch.Tensor], prefix: str) -> bool:
@@ -176,10 +182,11 @@ def _extras(parts: Mapping[str, torch.Tensor], number: int) -> dict[str, torch.T
 
 
 def _read_queries(
-    logits: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int], categories: Sequence[str]
+    logits: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int], categories: Sequence[str], text: str
 ) -> Reading:
+    """`text` says what the logits are for in models that read a text, and is else empty."""
     scores = logits.detach().to("cpu", torch.float64)
-    own = len(categories) == scores.shape[2]
+    own = bool(text) or len(categories) == scores.shape[2]
     shares = scores.sigmoid() if own else scores.softmax(dim=2)[:, :, :-1]
     best, labels = shares.max(dim=2)
     places = boxes.detach().to("cpu", torch.float64)
@@ -190,10 +197,18 @@ def _read_queries(
     found = tuple(_sorted(*one) for one in zip(labels, best, corners, strict=True))
     classes = shares.shape[2]
     names = categories if len(categories) == classes else ()
+    if text and not names:
+        return Reading(found, (), _BY_TEXT.format(text, count(classes, text)), text)
     how = "A score is the sigmoid of its class alone." if own else _SOFTMAX.format(scores.shape[2])
     return Reading(found, names, f"{how} {describe_class_names(categories, classes)}".strip())
 
 
+_TEXTS = {
+    "token": frozenset({"input_ids", "encoder_last_hidden_state_text"}),
+    "text": frozenset({"text_embeds", "text_model_output.last_hidden_state"}),
+}
+"""What there are logits for in models that read a text, by the parts of the output that tell."""
+_BY_TEXT = "A score is the sigmoid of the box with one {0}, the highest of {1}, numbered from 0."
 _SOFTMAX = "Scores are a softmax over {:,} classes, the last of which is read as “no object”."
 
 

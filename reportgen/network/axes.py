@@ -112,7 +112,9 @@ def _absorb_ones(atoms: list[Atom], made: list[Axis], shape: Sequence[int]) -> N
     """Atoms of one step go with the axis before them when no axis of one step follows."""
     follows = shape[len(made)] if len(made) < len(shape) else 0
     while atoms and atoms[0].size == 1 and follows != 1:
-        made[-1] = (*made[-1], atoms.pop(0))
+        one = atoms.pop(0)
+        if one.kind != "C" or not is_position(made[-1]):  # one channel makes no channels of positions
+            made[-1] = (*made[-1], one)
 
 
 def merge(atoms: Iterable[Atom]) -> Axis:
@@ -221,6 +223,48 @@ def join(parts: Sequence[Axis]) -> Axis:
     if kinds & set("DHWL") and "N" not in kinds and "K" not in kinds:
         return axis_of_runs([run for part in parts for run in runs_of(part)])
     return axis("?", total)
+
+
+def map_of_each(axes: Axes) -> tuple[Axes, Axis] | None:
+    """The axes of values that are a map for each position of another grid, or for each of some tokens.
+
+    The map is the rows and columns that are an axis each, or the keys that are. The others, whose axis is returned
+    beside the axes, are its channels then: a correlation volume has a map of the second picture for each position
+    of the first, a set of masks one for each query. None where the pieces may be those of one grid, as windows are,
+    and for attention, whose keys are one axis.
+    """
+    flat = [(place, one) for place, one in enumerate(axes) if _is_set_of_places(one)]
+    sides = {place: _side_kind(one) for place, one in enumerate(axes) if place not in dict(flat)}
+    found = [kind for kind in sides.values() if kind]
+    keyed = any("K" in kinds_of(one) for one in axes)
+    if len(flat) != 1 or found not in (["H", "W"], ["W", "H"]):
+        return None
+    place, others = flat[0]
+    if keyed and kinds_of(others) - set("NL"):
+        return None
+    maps = [axis(kind, size_of(one)) if (kind := sides.get(number, "")) else one for number, one in enumerate(axes)]
+    maps[place] = tuple(atom if atom.kind == "N" else Atom("C", atom.size) for atom in others)
+    return tuple(maps), tuple(atom for atom in others if atom.kind != "N")
+
+
+def _is_set_of_places(one: Axis) -> bool:
+    """Whether an axis is a whole grid or tokens, of each image or of all; windows are a part of a grid."""
+    places = [atom for atom in one if atom.kind != "N"]
+    whole = len(places) > 1 or kinds_of(one) in ({"L"}, {"N", "L"})
+    return is_position(one) and whole and all(atom.stride == 1 for atom in places)
+
+
+def _side_kind(one: Axis) -> str:
+    """H or W where that is all that an axis is, itself or as keys."""
+    side = one[0].of if len(one) == 1 and one[0].kind == "K" else one
+    plain = len(side) == 1 and side[0].kind in "HW" and side[0].stride == 1
+    return (
+        side[0].kind
+        if plain
+        else ""
+        if is_known(one) and not is_position(one) and "K" not in kinds_of(one)
+        else "?"
+    )
 
 
 def layout_of(axes: Axes) -> str:

@@ -21,6 +21,7 @@ from reportgen.network.operations import (
     Call,
     Operand,
     axes_after,
+    demanded_axes,
     demands_channels_first,
     input_axes,
     keeps_axes,
@@ -122,7 +123,7 @@ class _AxesOfNodes:
             given = node.op == "placeholder"
             axes = input_axes(value.shape, self._images) if given else axes_after(self._call(node, value))
             if axes is None or not all(map(is_known, axes)):
-                return self._demanded(node, value) or axes
+                return self._demanded(node, value, axes) or axes
             return axes
         if isinstance(value, tuple | list) and any(isinstance(part, torch.Tensor) for part in value):
             return part_axes(self._call(node, None), value)
@@ -153,10 +154,10 @@ class _AxesOfNodes:
             return plain_name(str(node.args[1]))
         return plain_name(str(node.target)) if node.op == "call_method" else operation_name(node.target)
 
-    def _demanded(self, node: fx.Node, value: torch.Tensor) -> Axes | None:
+    def _demanded(self, node: fx.Node, value: torch.Tensor, axes: Axes | None) -> Axes | None:
         """The axes that operations which read the value demand, looking through those that keep them."""
         demanded = value.dim() in (3, 4, 5) and self._used_channels_first(node, 8)
-        return input_axes(value.shape, self._images) if demanded and value.shape[0] == self._images else None
+        return demanded_axes(value.shape, axes, self._images) if demanded else None
 
     def _used_channels_first(self, node: fx.Node, depth: int) -> bool:
         for user in node.users if depth else ():

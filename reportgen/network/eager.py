@@ -33,6 +33,7 @@ from reportgen.network.operations import (
     Call,
     Operand,
     axes_after,
+    demanded_axes,
     demands_channels_first,
     input_axes,
     operation_name,
@@ -313,8 +314,8 @@ class _Watch(TorchFunctionMode):
 
     def _demanded(self, name: str, value: torch.Tensor, axes: Axes | None) -> Axes | None:
         unread = axes is None or not all(map(is_known, axes))
-        if unread and name in self._demands and value.dim() in (3, 4, 5) and value.shape[0] == self._images:
-            return input_axes(value.shape, self._images)
+        if unread and name in self._demands and value.dim() in (3, 4, 5):
+            return demanded_axes(value.shape, axes, self._images) or axes
         return axes
 
     def _note_trouble(self, name: str, reason: str) -> None:

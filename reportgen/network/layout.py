@@ -22,6 +22,7 @@ from reportgen.network.axes import (
     is_known,
     kinds_of,
     layout_of,
+    map_of_each,
     runs_of,
     size_of,
 )
@@ -48,12 +49,15 @@ def read(value: object, axes: Axes | None, images: int, *, parameter: bool = Fal
 def _read_known(value: torch.Tensor, axes: Axes, images: int, layout: str) -> Reading:
     shape = _shape(value)
     sides = [atom.kind for one in axes if not absorbs(one) for atom in one]
-    if "K" in sides:
+    each = map_of_each(axes) if _order(_pieces(axes)) is None else None
+    if "K" in sides and each is None:
         return Reading(layout, None, _why_attention(axes, shape), description=_describe(axes))
     missing = _why_no_images(axes, images, shape)
     if missing or not value.numel():
         return Reading(layout, None, missing or f"an empty value ({shape})")
     plain = as_real(value.detach())  # a parameter that an operation handed on still asks for gradients
+    if each is not None:
+        return Reading(layout_of(each[0]), fold(plain, each[0], images), description=_describe_each(each[1]))
     token = next((place for place, one in enumerate(axes) if kinds_of(one) == {"L"}), None)
     if token is not None:
         return _read_tokens(plain, axes, images, layout, token, value)
@@ -101,9 +105,7 @@ def fold(value: torch.Tensor, axes: Axes, images: int) -> torch.Tensor | None:
 
     A view of `value` where strides allow it.
     """
-    pieces: list[Atom] = []
-    for one in axes:
-        pieces += [Atom("C", size_of(one))] if absorbs(one) else list(one)
+    pieces = _pieces(axes)
     order = _order(pieces)
     if order is None:
         return None
@@ -113,6 +115,11 @@ def fold(value: torch.Tensor, axes: Axes, images: int) -> torch.Tensor | None:
         return None
     maps = split.permute(order)
     return maps.reshape(images, sizes["C"], sizes["H"], sizes["D"] * sizes["W"])
+
+
+def _pieces(axes: Axes) -> list[Atom]:
+    """The atoms that a value is split into, in the order of its axes."""
+    return [atom for one in axes for atom in ([Atom("C", size_of(one))] if absorbs(one) else one)]
 
 
 def _order(pieces: Sequence[Atom]) -> list[int] | None:
@@ -177,7 +184,8 @@ def _why_no_grid(value: torch.Tensor, axes: Axes, token: int, runs: Sequence[Run
 def _why_attention(axes: Axes, shape: str) -> str:
     keys = next(size_of(one) for one in axes if "K" in kinds_of(one))
     queries = next((size_of(one) for one in reversed(axes) if kinds_of(one) & set("DHWL")), 0)
-    return f"weights of {queries:,} queries for {keys:,} keys ({shape}): drawn as attention, not as maps"
+    weights = f"weights of {queries:,} queries for {keys:,} keys ({shape})"
+    return f"{weights}: no maps; drawn as attention where a softmax makes them"
 
 
 def _describe(axes: Axes) -> str:
@@ -200,6 +208,12 @@ def _describe_tokens(one: Axis) -> str:
     else:
         return ""
     return describe_runs(runs_of(one), noun)
+
+
+def _describe_each(others: Axis) -> str:
+    """`a map for each of 256 positions = 16 × 16`."""
+    runs = runs_of(others)
+    return f"a map for each of {describe_runs(runs, 'position' if all(run.grid for run in runs) else 'token')}"
 
 
 def _describe_windows(axes: Axes) -> str:

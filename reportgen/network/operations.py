@@ -718,6 +718,21 @@ def input_axes(shape: Sequence[int], images: int) -> Axes | None:
     return tuple(axis(kind, size) for kind, size in zip(kinds, shape, strict=True)) if kinds else None
 
 
+def demanded_axes(shape: Sequence[int], axes: Axes | None, images: int) -> Axes | None:
+    """The axes of a value that an operation takes for (N, C, positions), as far as its own `axes` are not known.
+
+    None where its first axis is neither the images nor known to be, say, the images' positions.
+    """
+    if shape[0] == images:
+        return input_axes(shape, images)
+    lead = axes[0] if axes else ()
+    # Windows are a part of a grid: nothing says how the rest of it lies in the positions that are demanded.
+    if "N" not in kinds_of(lead) or any(atom.stride != 1 for atom in lead) or "?" in kinds_of(lead):
+        return None
+    kinds = f"C{'DHW'[2 - len(shape) :]}"
+    return (lead, *(axis(kind, size) for kind, size in zip(kinds, shape[1:], strict=True)))
+
+
 def parameter_axes(shape: Sequence[int], name: str) -> Axes:
     """The axes of a parameter: the last its channels, those before tokens that bear its name."""
     label = token_label(name)

@@ -110,6 +110,7 @@ def test_a_layer_without_a_defined_channel_is_drawn_gray() -> None:
         ((1, 8, 3, 9), "the rows of its maps are the examples: 3 rows, where 4 are needed"),
         ((2, 8, 1, 1), "the rows of its maps are the examples: 1 row, where 4 are needed"),
         ((2, 1, 6, 6), "it has one channel, so there is no pair to compare"),
+        ((1, 4097, 6, 1), "it has 4,097 channels, where at most 4,096 are compared"),
     ],
 )
 def test_what_has_no_similarity_is_named_with_its_cause(shape: tuple[int, ...], cause: str) -> None:

@@ -245,6 +245,78 @@ def test_a_model_of_torchvision() -> None:
     assert made(features, size=(32, 40)) == []
 
 
+def masks_of(queries: int, classes: int, side: int) -> dict[str, torch.Tensor]:
+    """What MaskFormer and its kin return for an image: logits of `classes` and of no object, and of masks."""
+    return {
+        "class_queries_logits": 4 * random(1, queries, classes + 1),
+        "masks_queries_logits": 4 * random(1, queries, side, side),
+    }
+
+
+def semantic_map(
+    output: Any, categories: Sequence[str] = (), side: int = 64
+) -> tuple[Figure, np.ndarray[Any, Any]]:
+    products = made(output, categories, size=(side, side), arrays=True)
+    with np.load(io.BytesIO(files(products)["class_maps/image0/semantic.npz"])) as arrays:
+        classes = arrays["classes"]
+    (alone, over) = figures(products)
+    assert (alone.data["view"], over.data["view"]) == ("semantic", "semantic-over")
+    return alone, classes
+
+
+def test_queries_and_masks_make_the_map_that_transformers_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers = pytest.importorskip("transformers")
+    # Its loss, which is not computed here, needs a package more.
+    modeling = "transformers.models.maskformer.modeling_maskformer"
+    monkeypatch.setattr(f"{modeling}.requires_backends", lambda *_: None)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        config = transformers.MaskFormerConfig(
+            backbone_config=transformers.SwinConfig(
+                image_size=64, patch_size=4, embed_dim=8, depths=[1] * 4, num_heads=[1, 2, 2, 4], window_size=4,
+                out_features=["stage1", "stage2", "stage3", "stage4"],
+            ),
+            decoder_config=transformers.DetrConfig(
+                d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
+                decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, num_queries=20,
+            ),
+            fpn_feature_size=32, mask_feature_size=32, num_labels=6,
+        )  # fmt: skip
+        model = transformers.MaskFormerForInstanceSegmentation(config).eval()
+        output = model(pixel_values=random(1, 3, 64, 64))
+        # Random weights make all queries much the same: here they differ, or every position had one class.
+        for name, dims in (("class_queries_logits", 1), ("masks_queries_logits", (2, 3))):
+            spread = output[name] - output[name].mean(1, keepdim=True)
+            spread = spread - spread.mean(dims, keepdim=True)
+            setattr(output, name, 4 * spread / spread.std(dims, keepdim=True))
+    names = [f"name {number}" for number in range(6)]
+    figure, classes = semantic_map(output, names)
+    expected = transformers.MaskFormerImageProcessor().post_process_semantic_segmentation(output)[0].numpy()
+    assert np.array_equal(classes, expected)
+    assert len(np.unique(classes)) > 1
+    counts = {row["name"]: row["positions"] for row in figure.data["classes"]}
+    assert counts == {f"name {number}": int((expected == number).sum()) for number in np.unique(expected).tolist()}
+    assert "the sum over 20 queries of the probability of its class" in figure.caption
+    assert "The names of the classes are not known" not in figure.caption
+
+
+def test_masks_of_the_size_that_mask2former_resizes_to_give_its_map() -> None:
+    """Its processor resizes masks to 384 x 384 first, which changes nothing here."""
+    transformers = pytest.importorskip("transformers")
+    outputs = transformers.models.mask2former.modeling_mask2former.Mask2FormerForUniversalSegmentationOutput
+    output = outputs(**masks_of(7, 5, 384), auxiliary_logits=[masks_of(7, 5, 96)])
+    expected = transformers.Mask2FormerImageProcessor().post_process_semantic_segmentation(output)[0].numpy()
+    assert np.array_equal(semantic_map(output, side=384)[1], expected)
+
+
+def test_masks_without_fitting_classes_make_no_map() -> None:
+    output = masks_of(7, 5, 16)
+    assert figures(made({**output, "class_queries_logits": random(1, 6, 6)}, size=(64, 64))) == []
+    assert figures(made({**output, "class_queries_logits": random(1, 7, 2)}, size=(64, 64))) == []
+    assert figures(made({"masks_queries_logits": random(1, 3, 16, 16)}, NAMES, size=(64, 64))) == []
+    assert len(figures(made({**output, "class_queries_logits": random(1, 7, 3)}, size=(64, 64)))) == 2
+
+
 def page_of(output: Any, categories: Sequence[str]) -> str:
     entries = [
         FigureEntry(

@@ -266,6 +266,62 @@ def test_a_detector_of_transformers() -> None:
     assert "softmax over 4 classes" in figure.caption
 
 
+def test_what_a_text_was_given_to_is_read_as_transformers_reads_it() -> None:
+    """OWL-ViT has a sigmoid for each box and text, and no class for nothing."""
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        config = transformers.OwlViTConfig(
+            text_config={**small, "vocab_size": 50, "eos_token_id": 2},
+            vision_config={**small, "image_size": 32, "patch_size": 8},
+            projection_dim=16,
+        )
+        model = transformers.OwlViTForObjectDetection(config).eval()
+        texts = torch.tensor([[5, 9, 2], [7, 3, 2], [4, 8, 2]])
+        output = model(
+            input_ids=texts, pixel_values=torch.randn(1, 3, 32, 32), attention_mask=torch.ones_like(texts)
+        )
+    (expected,) = transformers.OwlViTImageProcessor().post_process_object_detection(
+        output, threshold=0.0, target_sizes=[(60, 80)]
+    )
+    reading = read_detections(output, 1, (60, 80), ())
+    assert reading is not None
+    order = expected["scores"].argsort(descending=True, stable=True)
+    assert reading.images[0].scores == pytest.approx(expected["scores"][order].numpy(), abs=1e-6)
+    assert reading.images[0].corners == pytest.approx(expected["boxes"][order].numpy(), abs=1e-3)
+    assert reading.images[0].labels.tolist() == expected["labels"][order].tolist()
+    assert reading.name(2) == "text 2"
+    assert reading.description == (
+        "A score is the sigmoid of the box with one text, the highest of 3 texts, numbered from 0."
+    )
+    named = read_detections(output, 1, (60, 80), NAMES)
+    assert named is not None
+    assert named.name(2) == "dog"
+
+
+def test_tokens_of_a_text_are_no_classes() -> None:
+    """Grounding DINO pads its logits with -Inf to 256 tokens."""
+    logits = torch.tensor([[[-1.0, 2.0, -INF], [0.5, 0.0, -INF]]])
+    output = {
+        "logits": logits, "pred_boxes": torch.full((1, 2, 4), 0.5), "input_ids": torch.tensor([[101, 7]]),
+        "encoder_last_hidden_state_text": torch.zeros(1, 2, 4),
+    }  # fmt: skip
+    reading = read_detections(output, 1, SIZE, ())
+    assert reading is not None
+    assert reading.images[0].scores.tolist() == pytest.approx([1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-0.5))])
+    assert [reading.name(label) for label in reading.images[0].labels.tolist()] == ["token 1", "token 0"]
+    assert "one token, the highest of 3 tokens" in reading.description
+
+
+def test_one_text_is_enough() -> None:
+    output = {"logits": torch.zeros(1, 2, 1), "pred_boxes": torch.full((1, 2, 4), 0.5)}
+    assert read_detections(output, 1, SIZE, ()) is None
+    reading = read_detections({**output, "text_embeds": torch.zeros(1, 1, 4)}, 1, SIZE, ())
+    assert reading is not None
+    assert reading.images[0].scores.tolist() == [0.5, 0.5]
+
+
 def page_of(output: Any) -> str:
     (figure,) = figures(made(output, ("<b>nothing</b>", "cat", "dog")))
     entry = FigureEntry(

@@ -12,6 +12,7 @@ from torch.nn import functional
 from reportgen.entities import Activation, Batch, Reading
 from reportgen.network.capture import walk
 from reportgen.network.graph import trace
+from reportgen.network.tracing import trace_model
 
 Forward = Callable[[torch.Tensor], object]
 
@@ -227,3 +228,73 @@ def test_the_best_of_each_row_are_read_along_the_axis_they_were_taken_from() -> 
 def test_an_empty_value_can_be_reshaped() -> None:
     assert of(lambda x: x[:, :0].reshape(2, 0, 20)).maps is None
     assert of(lambda x: x[:, :0].reshape(-1, 4)).maps is None
+
+
+class Correlation(nn.Module):
+    """Every position of one picture against every position of another, as optical flow has it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        other = torch.flip(x, (1,)) * 2
+        volume = x.flatten(2).transpose(1, 2) @ other.flatten(2)
+        images, _, height, width = x.shape
+        volume = volume.view(images, height, width, 1, height, width)
+        each = volume.reshape(images * height * width, 1, height, width)
+        pooled = functional.avg_pool2d(each, 2)
+        features = pooled.view(images, height, width, -1)
+        return functional.relu(features.permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("tracer", ["fx", "eager"])
+def test_a_correlation_volume_is_a_map_for_each_position(tracer: str) -> None:
+    image = torch.randn(2, 3, 4, 6)
+    batch = Batch((), image)
+    found = {
+        event.layer.name: event.reading
+        for event in trace_model(Correlation(), batch, tracer=tracer).walk(batch)
+        if isinstance(event, Activation)
+    }
+    expected = torch.einsum("nchw,ncyx->nhwyx", image, torch.flip(image, (1,)) * 2).reshape(2, 24, 4, 6)
+    for name, maps in (("reshape", expected), ("avg_pool2d", functional.avg_pool2d(expected, 2))):
+        assert found[name].layout == "(NC)CHW"
+        assert found[name].description == "a map for each of 24 positions = 4 × 6"
+        read = found[name].maps
+        assert read is not None
+        torch.testing.assert_close(read, maps)
+    pooled = functional.avg_pool2d(expected, 2).reshape(2, 4, 6, 6).permute(0, 3, 1, 2)
+    for name, layout in (("view_1", "NHWC"), ("permute", "NCHW")):
+        assert found[name].layout == layout
+        assert found[name].description == "a map for each of 6 positions = 2 × 3"
+        read = found[name].maps
+        assert read is not None
+        torch.testing.assert_close(read, pooled)
+    assert found["view"].maps is None  # two grids, of which neither is the map
+
+
+def test_masks_are_a_map_for_each_query() -> None:
+    class Masks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.queries = nn.Parameter(torch.randn(1, 7, 6))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.einsum("bqc,bchw->bqhw", self.queries.expand(x.shape[0], -1, -1), x)
+
+    model, image = Masks(), torch.randn(2, 6, 4, 5)
+    reading = list(readings(model, image).values())[-1]
+    assert reading.layout == "NCHW"
+    assert reading.description == "a map for each of 7 tokens = 7 object queries"
+    assert reading.maps is not None
+    torch.testing.assert_close(reading.maps, torch.einsum("qc,bchw->bqhw", model.queries.detach()[0], image))
+
+
+def test_attention_and_parts_of_windows_are_no_maps_of_each() -> None:
+    def cut_windows(x: torch.Tensor) -> torch.Tensor:
+        split = x.reshape(2, 6, 2, 3, 2, 2).permute(0, 2, 4, 3, 5, 1)
+        return torch.relu(split.reshape(8, 3, 2, 6)[:, :2])
+
+    reading = of(cut_windows, torch.randn(2, 6, 6, 4))
+    assert "don't fit together" in reading.reason
+    assert reading.maps is None
+    grid = torch.randn(2, 6, 4, 4)
+    assert of(lambda x: torch.einsum("nchw,ncyx->nhwyx", x, x), grid).maps is None
+    assert "drawn as attention" in of(lambda x: x.flatten(2).transpose(1, 2) @ x.flatten(2), grid).reason
