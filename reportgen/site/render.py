@@ -28,6 +28,7 @@ STATIC = (
     "channels.js",
     "matrix.js",
     "turn.js",
+    "print.js",
     "icon.svg",
 )
 """The files that every page loads, in this order: those of templates/static, and the list of layers."""
