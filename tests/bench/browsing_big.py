@@ -50,7 +50,7 @@ def measure() -> Iterator[str]:
 
 
 def times_of(browser: Browser, site: Path) -> tuple[float, ...]:
-    """Milliseconds, medians of some rounds: first paint, scripts run and painted, CPU till then, a filter's answer."""
+    """Milliseconds, medians of some rounds: first paint, scripts run and painted, CPU till then, a filter run."""
     rounds = []
     for _ in range(ROUNDS):
         context = browser.new_context(viewport={"width": 1280, "height": 800})
