@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from reportgen.errors import IncompleteError, InputError, OutputError, ReportError, UsageError
 from reportgen.options import Options, make_options
+from reportgen.report import Report
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from reportgen.driver import Report
     from reportgen.entities import Activation
     from reportgen.inputs.images import Item
     from reportgen.site.revision import Revision
@@ -29,6 +29,7 @@ __all__ = [
     "InputError",
     "Options",
     "OutputError",
+    "Report",
     "ReportError",
     "UsageError",
     "build",
@@ -39,7 +40,7 @@ __all__ = [
 
 def build(
     model: "str | nn.Module", images: "Iterable[Item] | Item", out: str | os.PathLike[str], **options: Any
-) -> "Report":
+) -> Report:
     """Build a site in the directory `out` that shows what `model` did with `images`.
 
     `model` is a spec as on the command line, or a module, which comes back exactly as it was: training flags,
@@ -72,15 +73,35 @@ def stream(model: "str | nn.Module", images: "Iterable[Item] | Item", **options:
 
 
 def render(
-    site: str | os.PathLike[str], *, captions: str | os.PathLike[str] | None = None, title: str = ""
+    site: str | os.PathLike[str],
+    *,
+    captions: str | os.PathLike[str] | None = None,
+    title: str = "",
+    templates: str | os.PathLike[str] | None = None,
+    base_url: str | None = None,
 ) -> "Revision":
-    """Write the pages of the site `site` again from its record, with other captions or another title if given.
+    """Write the pages of the site `site` again from its record, with other words or looks if given.
 
-    Needs no model and does not load torch. Raises UsageError, InputError when `site` is no report, OutputError.
+    `captions` is a directory of Markdown files, `templates` one of templates and static files that replace single
+    built-in ones, `base_url` the site's address on the web. What is not given stays as it is; `templates="none"`
+    and `base_url="none"` go back to the built-in templates and to no address. A site that has templates of its
+    own must be given them again, or "none", since it does not hold them.
+
+    Needs no model and does not load torch. Raises UsageError (for a template that fails, too), InputError when
+    `site` is no report or not whole, OutputError; the site is then as it was.
     """
     from reportgen.site.revision import rewrite
+    from reportgen.site.theme import Theme
 
-    return rewrite(Path(site), captions=Path(captions) if captions else None, title=title)
+    given = {"templates": templates, "base_url": base_url}
+    options = make_options({name: value for name, value in given.items() if value is not None})
+    return rewrite(
+        Path(site),
+        captions=Path(captions) if captions else None,
+        title=title,
+        theme=None if templates is None else Theme(options.templates),
+        base_url=None if base_url is None else options.base_url,
+    )
 
 
 def _listed(images: "Iterable[Item] | Item") -> "Iterable[Item]":

@@ -19,7 +19,7 @@ from reportgen.names import did_you_mean
 from reportgen.options import Options, Request, make_options, read_request
 
 if TYPE_CHECKING:
-    from reportgen.driver import Report
+    from reportgen.report import Report
 
 INTERRUPTED, TERMINATED, FAILED_PARTLY, BUG = 130, 143, 5, 1
 
@@ -140,14 +140,7 @@ def _tell(report: "Report", data: Any, *, quiet: bool) -> None:
         _say(f"reportgen: failed: {problem}")
     for image in report.record.skipped_images:
         _say(f"reportgen: left out: {image.name}: {image.reason}")
-    images = len(report.record.images)
-    drawn = sum(layer.status == "drawn" for layer in report.record.layers)
-    _say(
-        f"{drawn} of {len(report.record.layers)} nodes drawn for {images} image{'s' if images != 1 else ''}: "
-        f"{len(report.record.figures):,} figures, {report.files:,} files, {report.bytes / 1e6:.1f} MB "
-        f"in {report.seconds:.1f} s",
-        quiet,
-    )
+    _say(report.summary, quiet)
     _say(report.address, quiet)
     if not data.isatty():
         print(report.address, file=data)
@@ -174,7 +167,13 @@ def _nodes(given: argparse.Namespace) -> int:
 
 
 def _render(given: argparse.Namespace) -> int:
-    revision = reportgen.render(given.site, captions=given.captions, title=given.title)
+    revision = reportgen.render(
+        given.site,
+        captions=given.captions,
+        title=given.title,
+        templates=given.templates,
+        base_url=given.base_url,
+    )
     for warning in revision.warnings:
         _say(f"reportgen: warning: {warning}", given.quiet)
     _say(f"{revision.pages} pages written", given.quiet)
@@ -235,6 +234,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     looks.add_argument("--cmap", metavar="NAME", help="a matplotlib colour map")
     looks.add_argument("--captions", type=Path, metavar="DIR", help="your own texts, in Markdown")
     looks.add_argument("--title", help="the report's title")
+    _add_publishing(looks)
     network = build.add_argument_group("the network and its input")
     network.add_argument("--weights", metavar="WHICH", help="default, none (random), or a file")
     _add_model_options(network)
@@ -250,6 +250,13 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     running.add_argument("--strict", action="store_const", const=True, help="no site when a node or figure fails")
     running.add_argument("--force", action="store_const", const=True, help="replace a report that is there")
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
+
+
+def _add_publishing(group: Any) -> None:
+    group.add_argument(
+        "--templates", metavar="DIR", help="templates and static files that replace single built-in ones, or none"
+    )
+    group.add_argument("--base-url", metavar="URL", help="where the site will be, for link previews, or none")
 
 
 def _add_tracer(group: Any) -> None:
@@ -314,4 +321,5 @@ def _add_render(render: argparse.ArgumentParser) -> None:
     render.add_argument("site", type=Path, metavar="SITE", help="a directory that `reportgen build` made")
     render.add_argument("--captions", type=Path, metavar="DIR", help="replace the user's texts")
     render.add_argument("--title", default="", help="replace the title")
+    _add_publishing(render)
     render.add_argument("--quiet", action="store_true", help="errors only on stderr")

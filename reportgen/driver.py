@@ -5,7 +5,6 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 
 import reportgen
 from reportgen.entities import Activation, Batch, Failure
-from reportgen.errors import IncompleteError
+from reportgen.errors import IncompleteError, UsageError
 from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
 from reportgen.figures.layer_cka import batch_size
 from reportgen.figures.registry import check_kinds, figure_kinds, read_options
@@ -40,37 +39,17 @@ from reportgen.network.selection import Selection, select
 from reportgen.network.tracing import trace_model
 from reportgen.options import Options
 from reportgen.progress import Progress
+from reportgen.report import Report as Report
 from reportgen.site.captions import read_captions
 from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, to_json
-from reportgen.site.render import render
+from reportgen.site.render import Rendered, check_theme, render
+from reportgen.site.theme import PROBLEM, Theme
 from reportgen.site.writer import SiteWriter, figure_stem
 
 Spec = str | nn.Module
 
 _EXTRAS = {"timm": ("timm",), "hf": ("transformers",)}
 """The packages that models of a source come from."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """A finished site: where it is, what it records, and what the user should hear about it."""
-
-    site: Path
-    record: Record
-    warnings: tuple[str, ...]
-    files: int
-    bytes: int
-    seconds: float
-
-    @property
-    def address(self) -> str:
-        """The `file://` address of the site's index."""
-        return (self.site / "index.html").as_uri()
-
-    @property
-    def complete(self) -> bool:
-        """Whether every node and figure succeeded, and no image was left out."""
-        return not self.record.problems and not self.record.skipped_images
 
 
 def build_report(
@@ -83,6 +62,8 @@ def build_report(
     """
     started = time.perf_counter()
     figure_options = _check_early(options)
+    theme = Theme(options.templates)
+    check_theme(theme)
     captions = read_captions(options.captions).texts if options.captions else {}
     bad: list[BadImage] = []
     skip = bad.append if options.skip_bad else None
@@ -111,9 +92,9 @@ def build_report(
             raise none_usable(bad)
         record = _record(model, network, ledger, kinds, captions, options, bad)
         _check_complete(record, options)
-        rendered = render(record)
-        for name, text in rendered.files.items():
-            writer.write(name, text)
+        record, rendered = _render(record, theme, options)
+        for name, content in rendered.items():
+            writer.write(name, content)
         writer.write(FILE_NAME, to_json(record))
         writer.publish()
     seconds = time.perf_counter() - started
@@ -254,6 +235,23 @@ def _record(
     )
 
 
+def _render(record: Record, theme: Theme, options: Options) -> tuple[Record, Rendered]:
+    """The pages, and the record that they are made of: with the built-in templates where the user's fail.
+
+    What was measured is not thrown away for a slip in a template: that is told, and `reportgen render` mends it.
+    """
+    try:
+        return record, render(record, theme)
+    except UsageError as error:
+        told = str(error).replace(str(options.templates), Path(options.templates or "").name)  # not where it lies
+        problem = f"{PROBLEM}{told}; the pages have the built-in ones until `reportgen render --templates` is run"
+        plain = dataclasses.replace(
+            record, problems=[*record.problems, problem], options={**record.options, "templates": None}
+        )
+        _check_complete(plain, options)
+        return plain, render(plain)
+
+
 def _check_complete(record: Record, options: Options) -> None:
     if options.strict and record.problems:
         more = f" (and {len(record.problems) - 1} more)" if len(record.problems) > 1 else ""
@@ -273,8 +271,8 @@ def _environment(model: Model) -> dict[str, str]:
 def _recorded(options: Options) -> dict[str, Any]:
     """The options as the record holds them: JSON values, of paths only the last part."""
     values = dataclasses.asdict(dataclasses.replace(options, model_arg={}))
-    for path in ("captions", "weights", "statistics"):
-        values[path] = Path(values[path]).name if values[path] else None
+    for path in ("captions", "templates", "weights", "statistics"):
+        values[path] = Path(values[path]).absolute().name if values[path] else None
     values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
     kept = {name: value for name, value in values.items() if name not in ("force", "quiet")}
     return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk

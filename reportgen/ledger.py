@@ -95,6 +95,7 @@ class Ledger:
                 figure.caption,
                 figure.data,
                 [f"data/{name}" for name in figure.downloads],
+                [f"data/{name}" for name in figure.scripts],
             )
         )
 

@@ -36,6 +36,10 @@ class Options:
     """Kinds of figures; empty: every kind."""
     captions: Path | None = None
     title: str = ""
+    templates: Path | None = None
+    """A directory of templates and static files that replace the built-in ones of the same path."""
+    base_url: str = ""
+    """The site's address on the web, for link previews; '': not known."""
     scale: str = "channel"
     cmap: str = ""
     max_channels: int = 0
@@ -116,7 +120,7 @@ def make_options(values: Mapping[str, Any], *, where: str = "", directory: Path 
 
 def _resolve(checked: dict[str, Any], directory: Path) -> None:
     """Let relative paths among the checked values start at `directory`."""
-    for name in ("captions", "statistics", "categories"):
+    for name in ("captions", "templates", "statistics", "categories"):
         if isinstance(checked.get(name), Path):
             checked[name] = directory / checked[name]
     if checked.get("weights") not in (None, "default", "none"):
@@ -276,6 +280,14 @@ def _query(value: object) -> str:
     return ",".join(str(int(text)) for text in texts)
 
 
+def _web_address(value: object) -> str:
+    """`https://host/path/`, with a slash at the end."""
+    text = value if isinstance(value, str) else ""
+    if not re.fullmatch(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?", text):
+        raise ValueError("must be an address such as https://example.org/report/")
+    return f"{text.rstrip('/')}/"
+
+
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
@@ -328,6 +340,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "figures": _kinds,
     "captions": _optional(_path),
     "title": _text,
+    "templates": lambda value: None if value in (None, "none") else _path(value),
+    "base_url": lambda value: "" if value in ("", "none") else _web_address(value),
     "scale": _text,
     "cmap": _text,
     "max_channels": _whole(0),

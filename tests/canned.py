@@ -163,8 +163,13 @@ def with_model(record: Record, **changes: Any) -> Record:
     return dataclasses.replace(record, model=dataclasses.replace(record.model, **changes))
 
 
-def write_site(record: Record, target: Path, *, force: bool = False) -> Path:
-    """Write the whole site of `record`, with a gray picture for every figure and a table for every download."""
+def write_site(
+    record: Record, target: Path, *, force: bool = False, scripts: Mapping[str, bytes] | None = None
+) -> Path:
+    """Write the whole site of `record`, with a gray picture for every figure and a table for every download.
+
+    `scripts` are the figures' scripts by path.
+    """
     with SiteWriter(target, force=force) as writer:
         for figure in record.figures:
             for file in figure.files:
@@ -173,6 +178,8 @@ def write_site(record: Record, target: Path, *, force: bool = False) -> Path:
                 writer.write(file, "a,b\n1,2\n")
         for name, text in render(record).files.items():
             writer.write(name, text)
+        for name, script in (scripts or {}).items():
+            writer.write(name, script)
         writer.write(FILE_NAME, to_json(record))
         writer.publish()
     return target

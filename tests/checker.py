@@ -25,8 +25,10 @@ _REFERENCES = ("aria-labelledby", "aria-describedby", "aria-controls", "for")
 _CAPTION_RELATION = {"noopener", "noreferrer"}
 
 
-def check_site(site: Path) -> list[str]:
+def check_site(site: Path, base_url: str = "") -> list[str]:
     """Return every problem of the site at `site`, one line each, empty for a site without any.
+
+    `base_url` is what its user said the site's address on the web is, with a slash at the end.
 
     - Every internal address leads to a file of the site, and its fragment to an id there. None is absolute.
     - Nothing is loaded from elsewhere. A link may lead elsewhere where a user's caption holds it: such links, and
@@ -36,6 +38,8 @@ def check_site(site: Path) -> list[str]:
       no script, style or event handler. No page is larger than the budget.
     - Style sheets and scripts load nothing from elsewhere.
     - No text holds a path of the machine that made it.
+    - The picture that a page names for previews is one of the site. With `base_url`, and only with it, pages name
+      their own address on the web, and that of the picture.
     - No name starts with a dot or an underscore, SHA256SUMS lists every other file with its hash, and every page
       can be reached from index.html.
     """
@@ -43,7 +47,9 @@ def check_site(site: Path) -> list[str]:
     pages = {name: _read_page(site, name) for name in sorted(files) if name.endswith(".html")}
     problems = [f"{name}: {problem}" for name, page in pages.items() for problem in _check_page(page)]
     problems += [
-        f"{name}: {problem}" for name, page in pages.items() for problem in _check_links(page, files, pages)
+        f"{name}: {problem}"
+        for name, page in pages.items()
+        for problem in (*_check_links(page, files, pages), *_check_preview(page, files, base_url))
     ]
     checks = (_check_sheets, _check_scripts, _check_paths, _check_names, _check_manifest)
     return [*problems, *(problem for check in checks for problem in check(site)), *_check_reach(pages)]
@@ -192,11 +198,28 @@ def _check_references(element: Element, page: _Page) -> Iterator[str]:
 
 def _check_links(page: _Page, files: set[str], pages: dict[str, _Page]) -> Iterator[str]:
     for element, address in page.addresses:
+        if element.get("rel") == "canonical":  # see _check_preview
+            continue
         kind = _kind_of(address)
         if kind == "internal":
             yield from _check_internal(page, address, files, pages)
         elif not _is_allowed(element, kind):
             yield f"{kind} address {address!r} in {element.tag}"
+
+
+def _check_preview(page: _Page, files: set[str], base_url: str) -> Iterator[str]:
+    told = {
+        element.get("property"): element.get("content", "") for element in page.elements if element.tag == "meta"
+    }
+    picture = told.get("og:image")
+    if picture is not None:
+        path = picture.removeprefix(base_url) if base_url else page.file_of(picture)
+        if path not in files or _kind_of(picture) != ("remote" if base_url else "internal"):
+            yield f"og:image {picture!r} is no picture of the site"
+    canonical = [element.get("href") for element in page.elements if element.get("rel") == "canonical"]
+    own = base_url and base_url + page.name.removesuffix("index.html" if page.name == "index.html" else "")
+    if canonical != ([own] if own else []) or told.get("og:url", "") != own:
+        yield f"its address on the web is {canonical} and {told.get('og:url')!r}, not {own!r}"
 
 
 def _kind_of(address: str) -> str:

@@ -245,6 +245,33 @@ def test_a_missing_manifest_is_found(tmp_path: Path) -> None:
     assert check_site(site) == ["SHA256SUMS: missing"]
 
 
+HERE = "https://example.org/report/"
+
+
+def head(page: str, added: str) -> str:
+    return page.replace("</head>", f"{added}</head>")
+
+
+def addressed(name: str, picture: str = f"{HERE}figures/a map.png") -> str:
+    return (
+        f'<link rel="canonical" href="{HERE}{name}"><meta property="og:url" content="{HERE}{name}">'
+        f'<meta property="og:image" content="{picture}">'
+    )
+
+
+def test_addresses_on_the_web_are_those_that_were_given(tmp_path: Path) -> None:
+    site = make_site(tmp_path, head(PAGE, addressed("")), **{"other.html": head(OTHER, addressed("other.html"))})
+    assert check_site(site, HERE) == []
+    assert len(check_site(site)) == 4
+    assert len(check_site(site, "https://example.org/")) == 4
+
+
+@pytest.mark.parametrize("picture", ["https://example.org/other.png", "figures/gone.png", "/figures/a map.png"])
+def test_a_preview_that_is_no_picture_of_the_site_is_found(tmp_path: Path, picture: str) -> None:
+    site = make_site(tmp_path, head(PAGE, f'<meta property="og:image" content="{picture}">'))
+    assert check_site(site) == [f"index.html: og:image {picture!r} is no picture of the site"]
+
+
 def test_pages_that_no_link_leads_to_are_found(tmp_path: Path) -> None:
     lost = OTHER.replace('href="index.html"', 'href="../lost/two.html"')
     back = OTHER.replace('href="index.html"', 'href="one.html"')

@@ -450,6 +450,77 @@ def test_render_rewrites_the_pages(run: Run, place: Path, finished: Path) -> Non
     assert "Renamed" in page
 
 
+@pytest.fixture
+def house(place: Path) -> Path:
+    """A directory of templates, in which a page about the report is replaced."""
+    (place / "house").mkdir()
+    (place / "house" / "about.html.jinja").write_text("<!doctype html><p>about {{ record.title }}</p>")
+    return place / "house"
+
+
+def test_templates_and_address_of_a_build(run: Run, place: Path, house: Path) -> None:
+    (house / "abuot.html.jinja").write_text("")
+    outcome = run(*build("--templates", "house", "--base-url", "https://example.org/r", "--title", "Mine"))
+    assert outcome.code == 0
+    assert "warning: " in outcome.lines[0]
+    assert "abuot.html.jinja replaces nothing" in outcome.lines[0]
+    assert "did you mean about.html.jinja" in outcome.lines[0]
+    assert (place / "site" / "about.html").read_text() == "<!doctype html><p>about Mine</p>\n"
+    assert '<link rel="canonical" href="https://example.org/r/">' in (place / "site" / "index.html").read_text()
+    recorded = read_record(place / "site").options
+    assert (recorded["templates"], recorded["base_url"]) == ("house", "https://example.org/r/")
+    refused(run("render", "site", "--title", "New"), 2, "'house'", "--templates")
+    again = run("render", "site", "--templates", "house", "--base-url", "none", "--title", "New")
+    assert again.code == 0
+    assert "abuot.html.jinja" in again.err
+    assert (place / "site" / "about.html").read_text() == "<!doctype html><p>about New</p>\n"
+    assert "canonical" not in (place / "site" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("command", ["build", "render"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--templates", "gone"], ["gone", "does not exist"]),
+        (["--templates", "a-file"], ["a-file", "not a directory"]),
+        (["--templates", "house"], ["house/about.html.jinja: line 3: ", "endif"]),
+        (["--base-url", "example.org"], ["base_url", "https://"]),
+    ],
+)
+def test_wrong_templates_and_addresses_are_refused(
+    run: Run, place: Path, house: Path, finished: Path, command: str, options: list[str], words: list[str]
+) -> None:
+    (house / "about.html.jinja").write_text("\n\n{% if 1 %}{% endfor %}")
+    shutil.copytree(finished, place / "site")
+    before = contents(place)
+    arguments = ["render", "site"] if command == "render" else build("--force")
+    refused(run(*arguments, *options), 2, *words)
+    assert contents(place) == before
+
+
+def test_a_template_that_fails_at_the_end_costs_no_measurement(run: Run, place: Path, house: Path) -> None:
+    (house / "about.html.jinja").write_text("\n{{ nothing }}")
+    outcome = run(*build("--templates", "house"))
+    assert outcome.code == 5
+    (failed,) = (line for line in outcome.lines if line.startswith("reportgen: failed: "))
+    assert "about.html.jinja: line 2: 'nothing' is undefined" in failed
+    assert "reportgen render" in failed
+    about = (place / "site" / "about.html").read_text()
+    assert "What failed" in about
+    assert str(place) not in about
+    (house / "about.html.jinja").write_text("mended")
+    assert run("render", "site", "--templates", "house").code == 0
+    assert (place / "site" / "about.html").read_text() == "mended\n"
+    assert read_record(place / "site").problems == []
+
+
+def test_a_template_that_fails_is_no_site_when_strict(run: Run, place: Path, house: Path) -> None:
+    (house / "about.html.jinja").write_text("{{ nothing }}")
+    before = contents(place)
+    refused(run(*build("--templates", "house", "--strict")), 5, "'nothing' is undefined", "--strict")
+    assert contents(place) == before
+
+
 def test_help_and_version(run: Run) -> None:
     told = run("--help")
     assert (told.code, told.err) == (0, "")

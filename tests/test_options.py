@@ -16,6 +16,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "deep": ("true", True),
     "figures": ('["channel_sum", "channel_grid"]', ("channel_sum", "channel_grid")),
     "title": ('"Übersicht"', "Übersicht"),
+    "base_url": ('"https://example.org/report"', "https://example.org/report/"),
     "scale": ('"symmetric"', "symmetric"),
     "cmap": ('"magma"', "magma"),
     "max_channels": ("64", 64),
@@ -41,7 +42,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "force": ("true", True),
     "quiet": ("true", True),
 }
-PATH_KEYS = {"captions", "statistics", "weights"}
+PATH_KEYS = {"captions", "statistics", "templates", "weights"}
 
 
 def write(directory: Path, text: str) -> Path:
@@ -80,7 +81,7 @@ def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
     text = 'model = "net.py:make"\nimages = ["a.png", "pics/*.jpg"]\nout = "site"\n'
     text += 'captions = "texts"\nweights = "w.pt"\n'
-    text += 'statistics = "more"'
+    text += 'statistics = "more"\ntemplates = "house"'
     request = read(tmp_path / "conf", text)
     base = tmp_path / "conf"
     assert request.model == "net.py:make"
@@ -89,6 +90,7 @@ def test_paths_in_the_file_are_relative_to_it(tmp_path: Path) -> None:
     assert request.out == base / "site"
     assert request.options.captions == base / "texts"
     assert request.options.statistics == base / "more"
+    assert request.options.templates == base / "house"
     assert request.options.weights == str(base / "w.pt")
 
 
@@ -110,6 +112,33 @@ def test_absolute_paths_in_the_file_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["default", "none"])
 def test_words_for_weights_are_no_paths(tmp_path: Path, word: str) -> None:
     assert read(tmp_path, f'weights = "{word}"').options.weights == word
+
+
+@pytest.mark.parametrize(
+    ("given", "read_as"),
+    [
+        ("https://example.org", "https://example.org/"),
+        ("http://localhost:8000/a/b/", "http://localhost:8000/a/b/"),
+        ("https://example.org/größe", "https://example.org/größe/"),
+        ("none", ""),
+        ("", ""),
+    ],
+)
+def test_an_address_on_the_web_ends_in_a_slash(given: str, read_as: str) -> None:
+    assert make_options({"base_url": given}).base_url == read_as
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["example.org", "ftp://example.org/", "https://", "https:///a", "https://a b/", "https://a/?b", "//a", 3],
+)
+def test_what_is_no_address_on_the_web_is_refused(given: object) -> None:
+    with pytest.raises(UsageError, match="base_url"):
+        make_options({"base_url": given})
+
+
+def test_no_templates_are_the_built_in_ones() -> None:
+    assert make_options({"templates": "none"}) == Options()
 
 
 def test_the_command_line_wins(tmp_path: Path) -> None:

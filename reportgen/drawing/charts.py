@@ -8,15 +8,21 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as MplFigure
 from numpy.typing import NDArray
 
 DPI = 144
+MOST_NAMES = 80
+"""Beyond so many rows or columns, not every one bears its name."""
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -40,6 +46,7 @@ _STYLE: Any = {
     "svg.hashsalt": "reportgen",
     "path.simplify": True,
 }
+_UNDEFINED = "#c9cccb"
 _MONO = "DejaVu Sans Mono"
 _MONO_ADVANCE = 0.602
 """The width of a letter of that font, in ems."""
@@ -57,21 +64,23 @@ class Chart:
 
 
 @contextmanager
-def drawing(width: float, height: float) -> Iterator[MplFigure]:
+def drawing(width: float, height: float, *, placed: bool = False) -> Iterator[MplFigure]:
     """Give a figure of `width` x `height` inches to draw on, in the style of all charts.
 
-    Everything that reads the style (adding axes, `save`) must happen inside.
+    Everything that reads the style (adding axes, `save`) must happen inside. With `placed`, axes stay where they
+    are put; a figure with a layout engine is drawn twice for each format, even with one that does nothing.
     """
     with mpl.rc_context(_STYLE):
-        figure = MplFigure(figsize=(width, height), layout="constrained")
+        figure = MplFigure(figsize=(width, height), layout=None if placed else "constrained")
         FigureCanvasAgg(figure)
         yield figure
 
 
 def save(figure: MplFigure, *, vector: bool = True) -> Chart:
     """Return `figure` as PNG and, when `vector`, as SVG and PDF too."""
-    files = {"png": _render(figure, "png", dpi=DPI, metadata={"Software": None})}
-    figure.set_layout_engine("none")  # laid out once, so that all formats are the same and the others are quick
+    files = {"png": _render(figure, "png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 1})}
+    if figure.get_layout_engine() is not None:
+        figure.set_layout_engine("none")  # laid out once, so that all formats are the same and the others are quick
     if vector:
         files["svg"] = _render(figure, "svg", metadata={"Date": None, "Creator": None})
         files["pdf"] = _render(figure, "pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
@@ -93,37 +102,57 @@ def labelled_matrix(
     high: float,
     cmap: str,
     bar_label: str,
-    blocks: Sequence[int] = (),
+    blocks: Mapping[int, str] = MappingProxyType({}),
 ) -> Chart:
     """Draw a square matrix with a name at each row and column; NaN is gray.
 
-    Names stand as large as their rows allow; above about 220 rows every k-th is written, so that none collide, and
-    a name of more than 60 letters loses its middle. `blocks` are the rows before which a line marks the start of a
-    block of the module tree.
+    `blocks` maps the row at which a block of the module tree starts to its label; a line marks each. More than
+    MOST_NAMES names could not be read: the blocks are labelled instead, as far as they have room, or, when there
+    are none, every k-th row. A name of more than 60 letters loses its middle.
     """
-    side = float(np.clip(len(names) * 0.17, 5.0, 16.0))
+    many = len(names) > MOST_NAMES
+    side = float(np.clip(len(names) / DPI, 10.0, 16.0) if many else np.clip(len(names) * 0.17, 5.0, 13.6))
     row = side * 72 / len(names)
-    step = max(1, int(np.ceil(5.2 / row)))
-    size = float(np.clip(row * step * 0.8, 4.2, 8.5))
-    shown = {place: shorten(names[place]) for place in range(0, len(names), step)}
+    size = 7.5 if many else float(np.clip(row * 0.8, 4.2, 8.5))
+    labels = _labels(names, blocks, row, 1.3 * size) if many else dict(enumerate(names))
+    shown = {place: shorten(label) for place, label in labels.items()}
     # Placed by hand: the layout engine measures upright names too short.
     margin = _MONO_ADVANCE * size / 72 * max(map(len, shown.values())) + 0.3
     width, height = margin + side + 1.1, margin + side + 0.1
-    with drawing(width, height) as figure:
-        figure.set_layout_engine("none")
+    with drawing(width, height, placed=True) as figure:
         axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
-        axes.set_facecolor("#c9cccb")
-        colours = mpl.colormaps[cmap].with_extremes(bad=(0, 0, 0, 0))
-        picture = axes.imshow(values, vmin=low, vmax=high, cmap=colours, interpolation="nearest")
+        colours = ScalarMappable(Normalize(low, high), mpl.colormaps[cmap].with_extremes(bad=_UNDEFINED))
+        # Coloured once for all formats. Without interpolation, vector formats hold the matrix, a pixel a cell.
+        axes.imshow(colours.to_rgba(values, bytes=True), interpolation="none")
         axes.set_xticks(list(shown), list(shown.values()), rotation=90, fontsize=size, family=_MONO)
         axes.set_yticks(list(shown), list(shown.values()), fontsize=size, family=_MONO)
         axes.tick_params(length=2, pad=1.5)
-        for place in blocks:
-            axes.axhline(place - 0.5, color="white", linewidth=0.7)
-            axes.axvline(place - 0.5, color="white", linewidth=0.7)
+        _mark(axes, [place for place in blocks if place], len(names))
         bar = ((margin + side + 0.15) / width, (margin + side / 4) / height, 0.16 / width, side / 2 / height)
-        figure.colorbar(picture, cax=figure.add_axes(bar), label=bar_label)
+        figure.colorbar(colours, cax=figure.add_axes(bar), label=bar_label)
         return save(figure)
+
+
+def _labels(names: Sequence[str], blocks: Mapping[int, str], row: float, room: float) -> dict[float, str]:
+    """The labels of blocks by their middle, large blocks first, `room` points apart, with `row` points a row."""
+    if not blocks:
+        step = max(1, int(np.ceil(max(room / row, len(names) / MOST_NAMES))))
+        return {place: names[place] for place in range(0, len(names), step)}
+    starts = sorted(blocks)
+    spans = list(zip(starts, [*starts[1:], len(names)], strict=True))
+    labels: dict[float, str] = {}
+    for start, end in sorted(spans, key=lambda span: span[0] - span[1]):
+        middle = (start + end - 1) / 2
+        if all(abs(middle - other) * row >= room for other in labels):
+            labels[middle] = blocks[start]
+    return labels
+
+
+def _mark(axes: Axes, places: Sequence[int], count: int) -> None:
+    """Lines before the rows and columns `places`, as two artists: one for each takes seconds."""
+    edges = np.array(places) - 0.5
+    axes.hlines(edges, -0.5, count - 0.5, color="white", linewidth=0.7)
+    axes.vlines(edges, -0.5, count - 0.5, color="white", linewidth=0.7)
 
 
 def shorten(name: str, most: int = 60) -> str:

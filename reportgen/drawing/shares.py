@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from reportgen.drawing.charts import COLOURS, Chart, drawing, save
+from reportgen.drawing.charts import COLOURS, MOST_NAMES, Chart, drawing, save
 
 _LEAST_TOP = 0.05
 _SMALLEST_LABEL = 5.2
@@ -27,12 +27,11 @@ def share_rows(names: Sequence[str], rows: Mapping[str, NDArray[np.float64]]) ->
     count = len(names)
     width = float(np.clip(count * 0.17, 5.0, 14.0))
     points = width * 72 / count
-    step = max(1, int(np.ceil(_SMALLEST_LABEL / points)))
+    step = max(1, int(np.ceil(max(_SMALLEST_LABEL / points, count / MOST_NAMES))))
     size = float(np.clip(points * step * 0.8, 4.2, 8.5))
     below = _LETTER * size / 72 * max(len(name) for name in names[::step]) + 0.12
     height = len(rows) * (_ROW + _TITLE) + below
-    with drawing(width + _LEFT + _RIGHT, height) as figure:
-        figure.set_layout_engine("none")  # which measures every name several times over
+    with drawing(width + _LEFT + _RIGHT, height, placed=True) as figure:
         for number, ((title, shares), colour) in enumerate(zip(rows.items(), COLOURS, strict=False)):
             bottom = height - (number + 1) * (_ROW + _TITLE)
             box = (

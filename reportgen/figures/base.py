@@ -30,6 +30,8 @@ class Figure:
     data: Mapping[str, Any] = field(default_factory=dict)
     downloads: tuple[str, ...] = ()
     """Names (under data/) of the files of numbers that a page offers beside the figure."""
+    scripts: tuple[str, ...] = ()
+    """Names (under data/) of the scripts that hand numbers to the page that shows the figure."""
 
 
 @dataclass(frozen=True)

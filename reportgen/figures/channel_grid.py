@@ -102,6 +102,9 @@ def _data(
     high: torch.Tensor,
     ranges: Ranges,
 ) -> dict[str, Any]:
+    # Coloured over its own range, a channel's colours end where its values do.
+    own = options.scale.mode == "channel"
+    values = {} if own else {"value_low": _numbers(ranges.low), "value_high": _numbers(ranges.high)}
     return {
         "columns": mosaic.columns,
         "rows": mosaic.rows,
@@ -114,6 +117,7 @@ def _data(
         "cmap": options.colour_map,
         "low": _numbers(low),
         "high": _numbers(high),
+        **values,
         "constant": torch.nonzero(ranges.constant).flatten().tolist(),
         "finite": ranges.finite,
     }

@@ -19,7 +19,7 @@ from reportgen.drawing.shares import share_rows
 from reportgen.entities import Activation, Batch, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.findings import WEIGHTS, Finding, Measured, operation_of, rank_findings, sentences_of
-from reportgen.figures.statistics_files import channels_csv, layers_csv
+from reportgen.figures.statistics_files import channels_csv, channels_data, layers_csv
 from reportgen.figures.wording import (
     conversion_sentence,
     count,
@@ -300,6 +300,8 @@ def _histogram_data(one: Measured) -> dict[str, Any]:
         "undefined": dict(summary.causes),
         "findings": list(sentences_of(one).values()),
         "bins": {"low": json_number(bins.low), "high": json_number(bins.high), "counts": bins.counts.tolist()},
+        # Only channels, which have maps to look at, are looked at one by one.
+        "per_channel": channels_data(summary) if one.noun == "channel" else None,
     }
 
 

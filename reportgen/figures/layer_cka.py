@@ -7,6 +7,7 @@ grid, one image a batch (as SVCCA reads convolutional maps: Raghu, Gilmer, Yosin
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch.nn import functional
 from reportgen.drawing.charts import labelled_matrix
 from reportgen.entities import Activation, Batch
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
+from reportgen.figures.matrix_script import matrix_script
+from reportgen.figures.module_blocks import module_blocks
 from reportgen.figures.tables import csv_bytes
 from reportgen.figures.wording import count
 from reportgen.numerics.real import as_floating, as_real
@@ -27,6 +30,10 @@ GRID = 8
 PERMUTATIONS = 20
 NULL_LAYERS = 64
 """The null band is taken over the pairs of at most so many layers, evenly spread."""
+SCRIPT = "layer_cka.js"
+NOT_POSITIVE = "a debiased norm is not positive: too few examples"
+CHART_BLOCKS, TABLE_BLOCKS = 24, 12
+"""The chart marks, and the table of means has, at most so many blocks of the module tree."""
 _NEIGHBOURS = 8
 _SEED = 0
 _LARGEST = 1e150
@@ -156,11 +163,15 @@ class LayerCKA(BaseKind):
         defined = np.array([name not in causes for name in self._names], dtype=bool)
         values = alignment(torch.from_numpy(self._sums.cross)).numpy().copy()
         values[~defined] = values[:, ~defined] = np.nan
+        values = np.triu(values) + np.triu(values, 1).T  # symmetric to the last digit
         shown = [number for number, name in enumerate(self._names) if self._rows[name].batches]
         yield DataFile("layer_cka.csv", _csv(self._names, values))
         yield DataFile("layer_cka.json", self._json(causes, values))
         if len(shown) >= 2:
-            yield self._figure(shown, values, causes)
+            names, matrix = [self._names[number] for number in shown], values[np.ix_(shown, shown)]
+            causes = {name: causes[name] for name in names if name in causes}
+            yield DataFile(SCRIPT, self._script(names, matrix, causes))
+            yield self._figure(names, matrix, causes)
 
     def _cause(self, row: _Row) -> str:
         """Why a layer's cells are undefined, or an empty string."""
@@ -199,19 +210,26 @@ class LayerCKA(BaseKind):
         }
         return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode()
 
-    def _figure(self, shown: Sequence[int], values: NDArray[np.float64], causes: dict[str, str]) -> Figure:
-        names = [self._names[number] for number in shown]
-        matrix = values[np.ix_(shown, shown)]
-        known = matrix[np.isfinite(matrix)]
-        low = min(0.0, float(known.min())) if known.size else 0.0
+    def _script(self, names: Sequence[str], matrix: NDArray[np.float64], causes: dict[str, str]) -> bytes:
+        low, high = _ends(matrix)
+        return matrix_script(
+            names, matrix, low=low, high=high, cmap=self._cmap, causes=causes, pair_cause=NOT_POSITIVE
+        )
+
+    @property
+    def _cmap(self) -> str:
+        return self.options.cmap or "viridis"
+
+    def _figure(self, names: Sequence[str], matrix: NDArray[np.float64], causes: dict[str, str]) -> Figure:
+        low, high = _ends(matrix)
         chart = labelled_matrix(
             matrix,
             names,
             low=low,
-            high=1.0,
-            cmap=self.options.cmap or "viridis",
+            high=high,
+            cmap=self._cmap,
             bar_label=f"CKA ({self.options.cka})",
-            blocks=_block_starts(names),
+            blocks={block.start: block.label for block in module_blocks(names, CHART_BLOCKS)},
         )
         defined = [name for name in names if name not in causes]
         return Figure(
@@ -229,10 +247,12 @@ class LayerCKA(BaseKind):
                 "examples": "images" if self._images else "positions",
                 "n": self._sums.examples,
                 "null_band": [_number(end) for end in self._null()],
-                "undefined": {name: causes[name] for name in names if name in causes},
+                "undefined": causes,
                 "neighbours": _neighbours(names, matrix),
+                "blocks": _block_means(names, matrix),
             },
             downloads=("layer_cka.csv", "layer_cka.json"),
+            scripts=(SCRIPT,),
         )
 
     def _caption(self, names: Sequence[str], defined: Sequence[str]) -> str:
@@ -249,7 +269,7 @@ class LayerCKA(BaseKind):
             )
         if len(defined) < len(names):
             sentences.append(f"{count(len(names) - len(defined), 'layer')} undefined (gray).")
-        sentences.append("White lines mark the outermost modules.")
+        sentences.append("White lines mark modules.")
         return " ".join(sentences)
 
     def _examples_sentence(self) -> str:
@@ -288,10 +308,31 @@ def spread(count_: int, most: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, count_ - 1, most)})
 
 
-def _block_starts(names: Sequence[str]) -> list[int]:
-    """The places where another outermost module starts; single nodes between modules form blocks, too."""
-    tops = [name.split(".")[0] if "." in name else "" for name in names]
-    return [place for place in range(1, len(tops)) if tops[place] != tops[place - 1]]
+def _ends(matrix: NDArray[np.float64]) -> tuple[float, float]:
+    """The ends of the colour map: 0, or the lowest value where that is negative, and 1."""
+    known = matrix[np.isfinite(matrix)]
+    return (min(0.0, float(known.min())) if known.size else 0.0), 1.0
+
+
+def _block_means(names: Sequence[str], matrix: NDArray[np.float64]) -> dict[str, list[Any]]:
+    """The matrix as a table of a few rows: the mean over the pairs of layers of two blocks of the module tree.
+
+    A layer and itself are no pair; None where no pair has a value.
+    """
+    blocks = module_blocks(names, TABLE_BLOCKS)
+    pairs = np.where(np.eye(len(names), dtype=bool), np.nan, matrix)
+    return {
+        "labels": [block.label for block in blocks],
+        "layers": [block.size for block in blocks],
+        "means": [
+            [_mean(pairs[row.start : row.end, column.start : column.end]) for column in blocks] for row in blocks
+        ],
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    known = values[np.isfinite(values)]
+    return _number(float(known.mean())) if known.size else None
 
 
 def _neighbours(names: Sequence[str], matrix: NDArray[np.float64]) -> dict[str, list[list[object]]]:
@@ -313,7 +354,7 @@ def _undefined_pairs(names: Sequence[str], values: NDArray[np.float64], causes: 
     """Pairs of defined layers whose cell is undefined all the same: a debiased norm can come out negative."""
     holes = np.argwhere(np.isnan(values))
     return [
-        [names[row], names[column], "a debiased norm is not positive: too few examples"]
+        [names[row], names[column], NOT_POSITIVE]
         for row, column in holes
         if row <= column and names[row] not in causes and names[column] not in causes
     ]

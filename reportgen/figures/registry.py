@@ -22,6 +22,7 @@ from reportgen.figures.input_picture import InputPicture
 from reportgen.figures.layer_cka import LayerCKA
 from reportgen.figures.overview import Overview
 from reportgen.figures.predictions import Predictions
+from reportgen.figures.preview import Preview
 from reportgen.figures.vector import Vector
 from reportgen.names import did_you_mean
 from reportgen.numerics.scaling import parse_scale
@@ -30,8 +31,8 @@ GROUP = "reportgen.figures"
 
 KindMaker = Callable[[FigureOptions, Subject], FigureKind]
 
-# The pictures themselves and the colour bar are part of every report.
-_ALWAYS: Sequence[type[FigureKind]] = (InputPicture, ColourBar)
+# The pictures themselves, the colour bar and the preview of links are part of every report.
+_ALWAYS: Sequence[type[FigureKind]] = (InputPicture, ColourBar, Preview)
 _CHOSEN: Sequence[type[FigureKind]] = (
     ChannelSum,
     ChannelGrid,

@@ -1,11 +1,12 @@
 """The files of statistics, for other programs: one row a layer, and for each layer one row a channel.
 
 An empty cell is undefined, or a flag that does not apply; the last column of the layers' file gives the causes.
-Flags are 0 or 1.
+Flags are 0 or 1. What pages show of a channel goes into the record, in fewer digits.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,9 @@ CHANNEL_COLUMNS = (
     *("channel", "min", "max", "mean", "std", "share_of_zeros"),
     *("dead", "constant", "saturated", "input_correlation", "duplicate_of", "nan_count", "inf_count"),
 )
+
+_SOME = 0.999999
+"""A share below 1 is at most this, so that six digits never make it all."""
 
 LayerFacts = tuple[str, str, Measured | None, str]
 """A layer's name, its shape for one image, its statistics, and why it has none."""
@@ -70,6 +74,50 @@ def channels_csv(summary: Summary) -> bytes:
         summary.inf_count.tolist(),
     )
     return csv_bytes(CHANNEL_COLUMNS, zip(*columns, strict=True))
+
+
+def channels_data(summary: Summary) -> Mapping[str, Any]:
+    """What the record tells of each channel: numbers (C,) of six digits, None where undefined, and lists.
+
+    `dead`, `constant`, `saturated` and `copy` list the channels that are; None where that is undefined or does not
+    apply.
+    `duplicate_of`, `nan_count` and `inf_count` are pairs of a channel and a number, for the channels that have one.
+    """
+    return {
+        "min": _rounded(summary.low),
+        "max": _rounded(summary.high),
+        "mean": _rounded(summary.mean),
+        "std": _rounded(summary.std),
+        "share_of_zeros": _rounded(_shares(summary.share_of_zeros)),
+        "input_correlation": _rounded(summary.input_correlation),
+        "dead": _listed(summary.dead),
+        "constant": _listed(summary.constant),
+        "saturated": _listed(summary.saturated),
+        "copy": _listed(summary.copies),
+        "duplicate_of": None if summary.duplicate_of is None else _pairs(summary.duplicate_of, -1),
+        "nan_count": _pairs(summary.nan_count, 0),
+        "inf_count": _pairs(summary.inf_count, 0),
+    }
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float | None] | None:
+    """Six digits; None for a number that is not finite, and for a column in which none is."""
+    if not np.isfinite(values).any():
+        return None
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values.tolist()]
+
+
+def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(values < 1, np.minimum(values, _SOME), values)
+
+
+def _listed(flags: Flags | None) -> list[int] | None:
+    return None if flags is None else np.flatnonzero(flags).tolist()
+
+
+def _pairs(values: NDArray[np.int64], nothing: int) -> list[list[int]]:
+    """Channel and value, where the value is another than `nothing`."""
+    return [[channel, value] for channel, value in enumerate(values.tolist()) if value != nothing]
 
 
 def _cells(values: NDArray[np.float64]) -> list[str]:

@@ -5,11 +5,12 @@ later operation can overwrite it in place; nothing is cloned, and a value is dro
 """
 
 import inspect
-from collections.abc import Generator, Mapping, Set
+from collections.abc import Callable, Generator, Mapping, Set
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 from reportgen.entities import Activation, Batch, Failure, Layer, Reading
 from reportgen.network.attention import attention_of
@@ -46,6 +47,11 @@ class GraphNetwork:
         self.differences: list[str] = []
 
     @property
+    def wrapped(self) -> tuple[Callable[..., Any], ...]:
+        """The functions that are one node because torch.fx was told to wrap them."""
+        return self._network.wrapped
+
+    @property
     def precision(self) -> Precision:
         """The context of each forward pass."""
         return self._settings.precision
@@ -69,7 +75,7 @@ def walk(
     The model must be in eval mode (`isolation.evaluating`).
     """
     settings = settings or Settings()
-    interpreter = fx.Interpreter(network.root, graph=network.graph)
+    interpreter = _Interpreter(network.root, graph=network.graph)
     interpreter.args_iter = iter(_placeholders(network, batch))
     axes = _AxesOfNodes(network, interpreter.env, len(batch.tensor))
     failed: dict[fx.Node, str] = {}
@@ -91,6 +97,25 @@ def walk(
             yield Failure(layer, batch.images, reason)
         _forget(interpreter, node)
     return None
+
+
+class _Interpreter(fx.Interpreter):
+    """Hands functions lists and dicts of their own, as the code does that torch.fx writes: they may change them."""
+
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super().fetch_args_kwargs_from_env(n)
+        return _own(args), {name: _own(value) for name, value in kwargs.items()}
+
+
+def _own(value: Any) -> Any:
+    """Copy the lists and dicts that a graph holds; what a node computed is handed on as it is."""
+    if type(value) is tuple:
+        return tuple(map(_own, value))
+    if isinstance(value, immutable_list):
+        return list(map(_own, value))
+    if isinstance(value, immutable_dict):
+        return {key: _own(part) for key, part in value.items()}
+    return value
 
 
 def _placeholders(network: Network, batch: Batch) -> list[Any]:

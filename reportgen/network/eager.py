@@ -3,6 +3,9 @@
 Hooks on modules say where the run is; a TorchFunctionMode sees each operation outside leaf modules. A first pass
 learns the nodes. In later ones the model runs in a thread of its own that hands each value over and waits: its next
 operation runs only when the next node is asked for.
+
+Where torch.fx can trace the model, too, `_Mirror` takes for a node what torch.fx takes for one. The values are
+those of the run, and so are the names: of torch.fx it is only known which functions it was told to wrap.
 """
 
 import inspect
@@ -27,8 +30,8 @@ from reportgen.network.bytecode import is_operator, parts_taken, size_parts
 from reportgen.network.graph import describe
 from reportgen.network.isolation import attributes_kept
 from reportgen.network.layout import read
-from reportgen.network.leaves import is_leaf
-from reportgen.network.naming import Namer, base_name
+from reportgen.network.leaves import Leaves, is_leaf
+from reportgen.network.naming import Namer, base_name, identifier
 from reportgen.network.operations import (
     Call,
     Operand,
@@ -41,6 +44,8 @@ from reportgen.network.operations import (
     part_axes,
     plain_name,
 )
+from reportgen.network.standins import Parts, has_stand_in, plain, stand_in
+from reportgen.network.wrapping import calls_seen, reads_seen
 from reportgen.parts import flatten
 
 _REFLECTED = {
@@ -129,29 +134,46 @@ class _Watch(TorchFunctionMode):
             for handle in handles:
                 handle.remove()
 
-    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Inside a leaf the mode is off: with one, torch's own modules would take slower ways."""
         if self._giving:
-            return
-        if not self._inside and is_leaf(module, deep=self._deep):
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch annotates neither
-            self._read_parameters((args, kwargs))
-            self._inside = len(self._way) + 1
+            return None
+        given = None
+        if not self._inside and self._is_leaf(module):
+            given = self._plain((args, kwargs))
+            self._go_inside(given)
         self._way.append(self._paths.get(id(module), self._way[-1]))
+        return given
 
-    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if self._giving:
-            return
+            return None
         path = self._way.pop()
-        if self._inside > len(self._way):
-            self._inside = 0
-            try:
-                if output is None:
-                    self._note_trouble(path, "")
-                else:
-                    self._add(self._namer.name(path), "call_module", path, module, args, kwargs, output)
-            finally:
-                self.__enter__()  # type: ignore[no-untyped-call]
+        if self._inside <= len(self._way):
+            return None
+        self._inside = 0
+        try:
+            if output is None:
+                return self._note_trouble(path, "")
+            return self._add(self._namer.name(path), "call_module", path, module, args, kwargs, output)
+        finally:
+            self.__enter__()  # type: ignore[no-untyped-call]
+
+    def _is_leaf(self, module: nn.Module) -> bool:
+        return is_leaf(module, deep=self._deep)
+
+    def _go_inside(self, given: Any) -> None:
+        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch annotates neither
+        self._read_parameters(given)
+        self._inside = len(self._way) + 1
+
+    def _plain(self, value: Any) -> Any:
+        """What torch or a leaf is given for a value of the model's own code."""
+        return value
+
+    def given_back(self, output: Any) -> Any:
+        """Return what the caller gets for the model's output."""
+        return self._plain(output)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -161,16 +183,16 @@ class _Watch(TorchFunctionMode):
             return func(*args, **kwargs)
         if func is torch.Tensor.__iter__:
             return self._iterate(args[0])
+        dependent = self._depends((args, kwargs))
+        args, kwargs = self._plain((args, dict(kwargs)))
         try:
             value = func(*args, **kwargs)
         except Exception as error:
             self._note_trouble(base_name(self._way[-1], _name(func)), _told(error))
             raise
-        if isinstance(value, torch.Size):
-            self._count_size(func)
-        elif isinstance(value, torch.Tensor | tuple | list) or _name(func) == "setitem":
-            self._see(func, args, kwargs, value)
-        return value
+        if isinstance(value, torch.Size) or not _is_shown(func, value):
+            return self._count(func, value, dependent=dependent)
+        return self._see(func, args, kwargs, value) if dependent else value
 
     def _iterate(self, tensor: torch.Tensor) -> Iterator[torch.Tensor]:
         """`for part in tensor` and `a, b = tensor`: each part is a node, as torch.fx has it."""
@@ -180,24 +202,24 @@ class _Watch(TorchFunctionMode):
                 self._add_item(tensor, place, part)
         return iter(parts)
 
-    def _count_size(self, func: Any) -> None:
+    def _count(self, func: Any, value: Any, *, dependent: bool) -> Any:
         """Numbers in the names count the parts of sizes too, in torch.fx."""
-        self._namer.name(base_name(self._way[-1], "getattr" if _is_getter(func) else "size"))
-        for _ in range(size_parts()):
-            self._namer.name(base_name(self._way[-1], "getitem"))
+        if isinstance(value, torch.Size):
+            self._namer.name(base_name(self._way[-1], _name(func)))
+            for _ in range(size_parts()):
+                self._namer.name(base_name(self._way[-1], "getitem"))
+        return value
 
-    def _see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any) -> None:
-        if not self._depends((args, kwargs)):
-            return
+    def _see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any) -> Any:
+        """Emit the node of an operation and return what the model gets for its value."""
         self._read_parameters((args, kwargs))
         short = _name(func)
         name = self._namer.name(base_name(self._way[-1], short))
-        if short == "setitem":
-            value = args[0]
+        shown = args[0] if short == "setitem" else value
         op = "call_method" if getattr(func, "__objclass__", None) is not None and short == func.__name__ else ""
         rule = _getter_name(func) if _is_getter(func) else operation_name(func)
         operation = rule if rule != "setitem" else "clone"
-        self._add(name, op or "call_function", _target(func, short), operation, args, kwargs, value)
+        return self._add(name, op or "call_function", _target(func, short), operation, args, kwargs, shown)
 
     def _give(self, step: _Step) -> None:
         """Whoever is given a step may run modules, to compute attention again: that is not the model's run."""
@@ -224,7 +246,7 @@ class _Watch(TorchFunctionMode):
         for _, tensor in flatten(arguments):
             target = self._parameters.get(id(tensor))
             if target is not None and not self._find(tensor):
-                name = self._namer.name(base_name(self._way[-1], target.replace(".", "_")))
+                name = self._namer.name(base_name(self._way[-1], identifier(target)))
                 axes = parameter_axes(tensor.shape, target)
                 self._keep(tensor, name, axes)
                 self._give(_Step(name, "get_attr", target, "", (), tensor, axes))
@@ -245,8 +267,8 @@ class _Watch(TorchFunctionMode):
         args: Any,
         kwargs: Mapping[str, Any],
         value: Any,
-    ) -> None:
-        """Emit the node and, when it returned several tensors, each of them."""
+    ) -> Any:
+        """Emit the node and, when it returned several tensors, each of them; return what the model gets."""
         parents = tuple(dict.fromkeys(known.name for known in self._knowns((args, kwargs))))
         call_args, call_kwargs = self._operands(args), {key: self._operands(one) for key, one in kwargs.items()}
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else ()
@@ -256,17 +278,16 @@ class _Watch(TorchFunctionMode):
             axes = self._demanded(name, value, axes_after(call))
             self._keep(value, name, axes)
             self._give(_Step(name, op, target, operation, parents, value, axes, call, (args, kwargs)))
-            return
+            return value
         self._give(_Step(name, op, target, operation, parents, value, None, call, (args, kwargs)))
-        self._add_parts(name, call, value)
+        if isinstance(value, tuple | list):
+            return self._add_parts(name, part_axes(call, value), value)
+        for part, tensor in flatten(value):
+            one = Call(call.operation, call.args, call.kwargs, tuple(tensor.shape), self._images)
+            self._add_part(f"{name}.{part}", name, tensor, axes_after(one))
+        return value
 
-    def _add_parts(self, name: str, call: Call, value: Any) -> None:
-        if not isinstance(value, tuple | list):
-            for part, tensor in flatten(value):
-                one = Call(call.operation, call.args, call.kwargs, tuple(tensor.shape), self._images)
-                self._add_part(f"{name}.{part}", name, tensor, axes_after(one))
-            return
-        axes = part_axes(call, value)
+    def _add_parts(self, name: str, axes: Sequence[Axes | None], value: Any) -> Any:
         for place in parts_taken(len(value)):
             part = value[place]
             if isinstance(part, torch.Tensor):
@@ -278,6 +299,7 @@ class _Watch(TorchFunctionMode):
         for place, part in enumerate(value):
             if isinstance(part, torch.Tensor) and not self._find(part):
                 self._keep(part, name, axes[place])
+        return value
 
     def _add_part(self, base: str, parent: str, tensor: torch.Tensor, axes: Axes | None) -> None:
         name = self._namer.name(base)
@@ -343,8 +365,140 @@ class _Watch(TorchFunctionMode):
         return tuple(dict.fromkeys(names))
 
 
+class _Mirror(_Watch):
+    """Watches a model that torch.fx can trace, and takes for a node what torch.fx takes for one.
+
+    Wrapped functions are one node, parameters are nodes where the model's code reads them, and what is computed
+    from sizes alone depends on the input, too.
+    """
+
+    def __init__(
+        self, module: nn.Module, images: int, demands: Set[str], deep: bool, emit: Emit, leaves: Leaves
+    ) -> None:
+        super().__init__(module, images, demands, deep, emit)
+        self._leaves = leaves
+        self._thread = 0
+        self._handling = False
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """See `_Watch.hooked`; wrapped functions and reads of parameters are seen, too."""
+        self._thread = threading.get_ident()
+        functions = self._leaves.functions
+        with super().hooked(), calls_seen(functions, self._root, self._call), reads_seen(self._root, self._read):
+            try:
+                yield
+            finally:
+                self._thread = 0
+
+    def _is_leaf(self, module: nn.Module) -> bool:
+        return super()._is_leaf(module) or isinstance(module, self._leaves.classes)
+
+    def _plain(self, value: Any) -> Any:
+        return plain(value)
+
+    def _depends(self, arguments: Any) -> bool:
+        return has_stand_in(arguments) or super()._depends(arguments)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self._handling = True
+        try:
+            return super().__torch_function__(func, types, args, kwargs)
+        finally:
+            self._handling = False
+
+    def _is_watching(self) -> bool:
+        """Whether the model's own code runs: not an operation, nor whoever is given the values."""
+        busy = self._inside or self._giving or self._handling
+        return not busy and threading.get_ident() == self._thread
+
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """The mode is off."""
+        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            self.__enter__()  # type: ignore[no-untyped-call]
+
+    def _read(self, parameter: nn.Parameter) -> None:
+        if self._is_watching():
+            with self._unseen():
+                self._read_parameters((parameter,))
+
+    def _call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A wrapped function is called: it is one node where what it gets depends on the input."""
+        if not self._is_watching() or not self._depends((args, kwargs)):
+            return function(*args, **kwargs)
+        args, kwargs = plain((args, kwargs))
+        with self._unseen():
+            return self._wrapped(function, args, kwargs)
+
+    def _wrapped(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        base = base_name(self._way[-1], identifier(function.__name__))
+        self._inside = len(self._way) + 1
+        self._way.append(self._way[-1])
+        try:
+            value = function(*args, **kwargs)
+        except Exception as error:
+            self._note_trouble(base, _told(error))
+            raise
+        finally:
+            self._way.pop()
+            self._inside = 0
+        name, target = self._namer.name(base), f"{function.__module__}.{function.__name__}"
+        if not isinstance(value, torch.Tensor | tuple | list):
+            return stand_in(value, self)
+        return self._add(name, "call_function", target, operation_name(function), args, kwargs, value)
+
+    def _count(self, func: Any, value: Any, *, dependent: bool) -> Any:
+        if not dependent:
+            return value
+        self._namer.name(base_name(self._way[-1], _name(func)))
+        return value if _is_conversion(func) else stand_in(value, self)
+
+    def _add_parts(self, name: str, axes: Sequence[Axes | None], value: Any) -> Any:
+        for place, part in enumerate(value):
+            if isinstance(part, torch.Tensor) and not self._find(part):
+                self._keep(part, name, axes[place])
+        return stand_in(value, self, name, axes)
+
+    # The witness of stand-ins
+
+    def note(self, operation: str) -> None:
+        if self._is_watching():
+            self._namer.name(base_name(self._way[-1], operation))
+
+    def take(self, parts: Parts, key: Any) -> Any:
+        axes = parts.axes[key] if parts.axes else None
+        return self._taken(parts, "getitem", parts.whole[key], axes)
+
+    def take_field(self, parts: Parts, name: str) -> Any:
+        return self._taken(parts, "getattr", getattr(parts.whole, name), None)
+
+    def _taken(self, parts: Parts, operation: str, value: Any, axes: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            self.note(operation)
+            return stand_in(value, self, parts.name, axes)
+        if self._is_watching():
+            with self._unseen():
+                self._add_part(base_name(self._way[-1], operation), parts.name, value, axes)
+        return value
+
+
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _is_shown(func: Any, value: Any) -> bool:
+    return isinstance(value, torch.Tensor | tuple | list) or _name(func) == "setitem"
+
+
+def _is_conversion(func: Any) -> bool:
+    """Whether Python asked for a number of its own: `float(x)`, `len(x)`, `if x`."""
+    return str(getattr(func, "__name__", "")).startswith("__") and not _is_getter(func)
 
 
 def _is_getter(func: Any) -> bool:
@@ -362,7 +516,7 @@ def _name(func: Any) -> str:
     name = str(getattr(func, "__name__", "operation")).partition(".")[0]
     if name.startswith("__") and name.endswith("__"):
         return _REFLECTED.get(name[2:-2], name[2:-2])
-    return _OPERATORS.get(name, name) if name in _OPERATORS and is_operator() else name
+    return _OPERATORS.get(name, name) if name in _OPERATORS and is_operator() else identifier(name)
 
 
 def _target(func: Any, short: str) -> str:
@@ -379,13 +533,24 @@ class EagerNetwork:
     tracer = "eager"
 
     def __init__(
-        self, module: nn.Module, batch: Batch, reason: str, *, deep: bool = False, settings: Settings | None = None
+        self,
+        module: nn.Module,
+        batch: Batch,
+        reason: str,
+        *,
+        deep: bool = False,
+        settings: Settings | None = None,
+        mirrored: Leaves | None = None,
     ) -> None:
         """Run `module` once on `batch` to learn its nodes.
+
+        `mirrored` says that torch.fx can trace the model, with these functions and classes as one node each: then
+        the nodes that are tensors are those of torch.fx, name for name. None opens all that is not a leaf.
 
         Raises InputError when it can't be run on it at all.
         """
         self._module, self._deep, self._settings = module, deep, settings or Settings()
+        self._mirrored = mirrored
         self.tracer_reason = reason
         self.differences: list[str] = []
         self._demands: frozenset[str] = frozenset()
@@ -395,9 +560,17 @@ class EagerNetwork:
         if run.watch.trouble:
             self._check_begun(layers, run)
             layers.append(_failed_layer(len(layers), run.watch.trouble, layers))
+        self.whole = run.error is None
+        """Whether the model ran to its end."""
         self._demands = frozenset(run.watch.demanded)
         self.layers = tuple(layers)
         self.outputs = run.outputs
+
+    def watch(self, images: int, emit: Emit) -> _Watch:
+        """Return what watches one pass over a batch of `images`."""
+        if self._mirrored is None:
+            return _Watch(self._module, images, self._demands, self._deep, emit)
+        return _Mirror(self._module, images, self._demands, self._deep, emit, self._mirrored)
 
     def _check_begun(self, layers: Sequence[Layer], run: "_Pass") -> None:
         trouble = run.watch.trouble
@@ -501,8 +674,7 @@ class _Pass:
     watch: _Watch = field(init=False)
 
     def __post_init__(self) -> None:
-        network = self.network
-        self.watch = _Watch(network._module, len(self.batch.tensor), network._demands, network._deep, self.emit)
+        self.watch = self.network.watch(len(self.batch.tensor), self.emit)
 
     @torch.no_grad()
     def run(self) -> None:
@@ -512,7 +684,7 @@ class _Pass:
             self.watch.add_input(name, tensor)
         try:
             with attributes_kept(module), self.network._settings.precision(), self.watch.hooked(), self.watch:
-                output = module(*args, **kwargs)
+                output = self.watch.given_back(module(*args, **kwargs))
             self.outputs = self.watch.returned(output)
             self.output = output
         except Exception as error:  # noqa: BLE001 - the user's code; one bad node never stops a report

@@ -1,8 +1,10 @@
 """A model becomes a graph of named layers, by torch.fx."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
 import torchvision
@@ -31,6 +33,23 @@ class Network:
         returned = [node for node in self.graph.nodes if node.op == "output"]
         parts = [part for node in returned for part in node.all_input_nodes]
         return tuple(self.layer_of[part].name for part in parts if part in self.layer_of)
+
+    @property
+    def wrapped(self) -> tuple[Callable[..., Any], ...]:
+        """The Python functions that are one node because torch.fx was told to wrap them."""
+        targets = [node.target for node in self.graph.nodes if node.meta.get("is_wrapped")]
+        return tuple(dict.fromkeys(target for target in targets if isinstance(target, FunctionType)))
+
+    def closed(self, leaves: Leaves) -> Mapping[str, int]:
+        """How many nodes are wrapped functions and modules of `leaves`, whose operations are no nodes, by name."""
+        functions, names = set(self.wrapped), Counter[str]()
+        for node in self.graph.nodes:
+            if node.op == "call_module":
+                module = self.root.get_submodule(str(node.target))
+                names[type(module).__name__] += isinstance(module, leaves.classes) and not is_leaf(module)
+            elif node.op == "call_function" and node.target in functions:
+                names[node.target.__name__] += 1
+        return +names
 
 
 def trace(module: nn.Module, *, deep: bool = False, leaves: Leaves | None = None) -> Network:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 
 _NUMBERED = re.compile(r"(.+)_[0-9]+")
+_HUMP = re.compile(r"(?<=[a-z])([A-Z])")
+_NO_IDENTIFIER = re.compile(r"[^0-9a-zA-Z_]+")
 
 
 class Namer:
@@ -34,3 +36,8 @@ def base_name(path: str, operation: str) -> str:
     numbered = _NUMBERED.fullmatch(operation)
     name = numbered[1] if numbered else operation
     return f"{path}.{name}" if path else name
+
+
+def identifier(name: str) -> str:
+    """Write a name of something as torch.fx does: `Conv2d_1a.bn.A` as `conv2d_1a_bn_a`."""
+    return _NO_IDENTIFIER.sub("_", _HUMP.sub(r"_\1", name).lower())

@@ -1,6 +1,7 @@
 """Which stream a model gets: torch.fx, torch.fx with the model package's own leaves, or the eager one."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,22 +36,58 @@ def trace_model(
     which runs the model once on `batch`. Raises InputError when fx is asked for and can't, or when the model can't
     be run on `batch`.
     """
+    traced = _graph(module, batch, tracer, deep, settings)
     if tracer == "eager":
-        return _eager(module, batch, "the eager stream was asked for", deep, settings)
-    refusal = _why_no_graph(batch) if tracer == "auto" else None
-    with untouched(module):  # arithmetic on buffers is done while torch.fx traces
-        traced = refusal or _traced(module, deep, settings, reraise=tracer == "fx")
+        return _as_asked(traced, module, batch, deep, settings)
     if isinstance(traced, GraphNetwork):
-        misled = _why_misled(traced, module, batch) if tracer == "auto" else None
-        if misled is None:
-            return traced
-        traced = misled
+        return traced
     return _eager(module, batch, f"{traced.reason}; the model was run as it is", deep, settings)
 
 
-def _eager(module: nn.Module, batch: Batch, reason: str, deep: bool, settings: Settings | None) -> EagerNetwork:
+def _graph(
+    module: nn.Module, batch: Batch, tracer: str, deep: bool, settings: Settings | None
+) -> GraphNetwork | _Refusal:
+    """The model as torch.fx has it, where it can, and where that does what the model does."""
+    refusal = _why_no_graph(batch) if tracer != "fx" else None
+    with untouched(module):  # arithmetic on buffers is done while torch.fx traces
+        traced = refusal or _traced(module, deep, settings, tracer)
+    misled = None
+    if isinstance(traced, GraphNetwork) and tracer != "fx":
+        misled = _why_misled(traced, module, batch)
+    return misled or traced
+
+
+def _as_asked(
+    traced: GraphNetwork | _Refusal, module: nn.Module, batch: Batch, deep: bool, settings: Settings | None
+) -> EagerNetwork:
+    """The eager stream, with the nodes of torch.fx where that can trace the model itself."""
+    asked = "the eager stream was asked for"
+    if isinstance(traced, _Refusal):
+        return _eager(module, batch, f"{asked}; {traced.reason}", deep, settings)
+    # `deep` asks to see inside, which torch.fx can't.
+    mirrored = Leaves(functions=() if deep else traced.wrapped)
+    told = f"{asked}; torch.fx can trace the model, too, so that nodes are named as there"
+    try:
+        network = _eager(module, batch, told, deep, settings, mirrored)
+    except InputError:
+        network = None
+    if network is not None and network.whole:
+        return network
+    return _eager(
+        module, batch, asked, deep, settings
+    )  # the model minds what stands for its sizes, or fails anyway
+
+
+def _eager(
+    module: nn.Module,
+    batch: Batch,
+    reason: str,
+    deep: bool,
+    settings: Settings | None,
+    mirrored: Leaves | None = None,
+) -> EagerNetwork:
     with untouched(module):  # the pass that learns leaves no trace in those that are shown
-        return EagerNetwork(module, _spare(batch), reason, deep=deep, settings=settings)
+        return EagerNetwork(module, _spare(batch), reason, deep=deep, settings=settings, mirrored=mirrored)
 
 
 def _why_no_graph(batch: Batch) -> _Refusal | None:
@@ -60,22 +97,45 @@ def _why_no_graph(batch: Batch) -> _Refusal | None:
     return None if lone else _Refusal("the model is called with a list of pictures")
 
 
-def _traced(module: nn.Module, deep: bool, settings: Settings | None, *, reraise: bool) -> GraphNetwork | _Refusal:
+def _traced(module: nn.Module, deep: bool, settings: Settings | None, tracer: str) -> GraphNetwork | _Refusal:
     try:
-        return GraphNetwork(trace(module, deep=deep), "torch.fx traced the whole forward pass", settings)
+        network = trace(module, deep=deep)
     except InputError as error:
-        leaves = _timm_leaves(module)
-        if leaves is not None:
-            try:
-                network = trace(module, deep=deep, leaves=leaves)
-                told = "torch.fx traced the forward pass with the leaves that timm declares for it"
-                return GraphNetwork(network, told, settings)
-            except InputError:
-                pass
-        if reraise:
-            raise
         cause = error.__cause__ or error
-        return _Refusal(f"torch.fx can't trace it ({type(cause).__name__}: {_first_line(cause)})")
+        refusal = _Refusal(f"torch.fx can't trace it ({type(cause).__name__}: {_first_line(cause)})")
+        with_leaves = _traced_with_leaves(module, deep, settings, refusal) if tracer != "eager" else None
+        if with_leaves is None and tracer == "fx":
+            raise
+        return with_leaves or refusal
+    told = "torch.fx traced the whole forward pass" + _told_closed(
+        network.closed(Leaves()), "--tracer eager --deep"
+    )
+    return GraphNetwork(network, told, settings)
+
+
+def _traced_with_leaves(
+    module: nn.Module, deep: bool, settings: Settings | None, refusal: _Refusal
+) -> GraphNetwork | None:
+    """The model as torch.fx has it with the leaves of timm; None where it is not timm's, or that is not enough."""
+    leaves = _timm_leaves(module)
+    if leaves is None:
+        return None
+    try:
+        network = trace(module, deep=deep, leaves=leaves)
+    except InputError:
+        return None
+    told = f"{refusal.reason}, but with the leaves that timm declares for it"
+    return GraphNetwork(network, told + _told_closed(network.closed(leaves), "--tracer eager"), settings)
+
+
+def _told_closed(closed: Mapping[str, int], option: str) -> str:
+    """Say which nodes are not opened, and the option that opens them; nothing where there are none."""
+    if not closed:
+        return ""
+    nodes = sum(closed.values())
+    names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in closed.items())
+    what = f"what {nodes} nodes do" if nodes > 1 else "what one node does"
+    return f"; {what} inside ({names}) is not shown, `{option}` shows it"
 
 
 def _why_misled(network: GraphNetwork, module: nn.Module, batch: Batch) -> _Refusal | None:

@@ -1,9 +1,11 @@
 """A user's own texts: Markdown files, found by what they describe, turned into HTML that is safe to publish.
 
-Markdown here has tables, footnotes, fenced code, and references to layers:
+Markdown here has tables, footnotes, fenced code, and references to layers and figures:
 
 - `[[layer1.0.relu_1]]` links to the page of that layer, `[[layer1.0.relu_1|the first block]]` shows other
   text, which may hold Markdown of its own. A reference to nothing known is shown as its text.
+- `[[fig:channel_grid/conv1/cat]]` links to that figure and is shown as its number: `Figure 12`. See
+  `reportgen.site.numbering`.
 - In a table cell, where a bare `|` starts the next cell, write `[[conv1\\|the first layer]]`.
 - `\\[[conv1]]`, code and blocks of raw HTML are left as they are.
 
@@ -36,7 +38,10 @@ from reportgen.errors import UsageError
 from reportgen.names import did_you_mean, slugify
 
 Link = Callable[[str], str | None]
-"""From a node's name to the relative address of its page, or None when there is no such node."""
+"""From a reference (a node's name, or a figure) to its relative address, or None when there is no such thing."""
+
+Label = Callable[[str], str]
+"""From a reference to what it is shown as, where its author gives no other words."""
 
 MAX_BYTES = 256 * 1024
 """The largest caption file that is read."""
@@ -180,13 +185,13 @@ def _warn(key: str, known: Mapping[str, list[str]]) -> str:
     return f"{problem}; {did_you_mean(name, known[place])}".rstrip("; ")
 
 
-def to_html(markdown: str, *, link: Link, prefix: str, level: int = 3) -> Markup:
+def to_html(markdown: str, *, link: Link, prefix: str, label: Label = str, level: int = 3) -> Markup:
     """Return `markdown` as HTML that holds nothing but the allowed elements, attributes and addresses.
 
-    `link` gives the address for the name in each `[[name]]`; where it gives None the text stays, marked
-    `<span class="unknown-reference">`. Different values of `prefix` (any text) keep the ids of footnotes
-    apart when several captions share a page; `id` occurs nowhere else. The highest headings become those of
-    `level` (1 to 6), and the others follow without a gap.
+    `link` gives the address for the name in each `[[name]]`, `label` its text; where there is no address the name
+    stays, marked `<span class="unknown-reference">`. Different values of `prefix` (any text) keep the ids of
+    footnotes apart when several captions share a page; `id` occurs nowhere else. The highest headings become those
+    of `level` (1 to 6), and the others follow without a gap.
 
     Addresses may be relative to the page, fragments, or `http`, `https` and `mailto`. Classes are
     `footnote`, `footnote-ref`, `footnote-backref`, `unknown-reference`, `align-left`, `align-center`,
@@ -195,7 +200,7 @@ def to_html(markdown: str, *, link: Link, prefix: str, level: int = 3) -> Markup
     if not markdown.strip():
         return Markup("")
     token = hashlib.sha256(markdown.encode("utf-8", "surrogatepass")).hexdigest()
-    converted = _convert(markdown, link, f"{token}_{slugify(prefix)}-", token, level).html
+    converted = _convert(markdown, _References(link, label), f"{token}_{slugify(prefix)}-", token, level).html
     cleaned = _sanitise(converted, token, level).replace(token, "")
     # nh3 has escaped or removed everything that isn't on the lists below.
     return Markup(replace_controls(cleaned).strip())  # noqa: S704
@@ -203,7 +208,25 @@ def to_html(markdown: str, *, link: Link, prefix: str, level: int = 3) -> Markup
 
 def unknown_references(markdown: str, link: Link) -> list[str]:
     """Return each name in `[[name]]` for which `link` gives None, once, in the order they are shown in."""
-    return list(dict.fromkeys(_convert(markdown, link, "", "").unknown))
+    return list(dict.fromkeys(_convert(markdown, _References(link), "", "").unknown))
+
+
+@dataclass(frozen=True)
+class _References:
+    """What names in double square brackets lead to, and how they read."""
+
+    address_of: Link
+    label_of: Label = str
+
+    def element(self, name: str) -> Element:
+        address = self.address_of(name)
+        if address is None:
+            element = Element("span", {"class": "unknown-reference", "data-name": name})
+            element.text = AtomicString(_literally(name))
+        else:
+            element = Element("a", {"href": _literally(address)})
+            element.text = AtomicString(_literally(self.label_of(name)))
+        return element
 
 
 @dataclass(frozen=True)
@@ -214,7 +237,7 @@ class _Converted:
     unknown: list[str]
 
 
-def _convert(markdown: str, link: Link, prefix: str, token: str, level: int = 3) -> _Converted:
+def _convert(markdown: str, references: _References, prefix: str, token: str, level: int = 3) -> _Converted:
     """Run Markdown, with `token` at the head of every class and `prefix` of every id that it generates.
 
     The token can't occur in the text, being its hash: that tells generated attributes from an author's.
@@ -226,7 +249,7 @@ def _convert(markdown: str, link: Link, prefix: str, token: str, level: int = 3)
         _Footnotes(BACKLINK_TEXT="&#8617;&#65038;", BACKLINK_TITLE="Back to the text"),
         FencedCodeExtension(),
         SaneListExtension(),
-        _Additions(link, finish),
+        _Additions(references, finish),
     ]
     try:
         return _Converted(Markdown(extensions=extensions).convert(text), finish.unknown)
@@ -257,16 +280,16 @@ class _Footnotes(FootnoteExtension):
 
 
 class _Additions(Extension):
-    """References to layers, and the finishing of the tree, after everything else has changed it."""
+    """References, and the finishing of the tree, after everything else has changed it."""
 
-    def __init__(self, link: Link, finish: "_Finish") -> None:
+    def __init__(self, references: _References, finish: "_Finish") -> None:
         super().__init__()
-        self._link = link
+        self._references = references
         self._finish = finish
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802
         # After code spans (190), before backslash escapes (180), footnotes and links.
-        md.inlinePatterns.register(_Reference(self._link), "layer-reference", 185)
+        md.inlinePatterns.register(_Reference(self._references), "layer-reference", 185)
         md.treeprocessors.register(self._finish, "finish", -10)
 
 
@@ -279,9 +302,9 @@ class _Reference(InlineProcessor):
     NAME = rf"(?P<name>(?:{PART}|{ESCAPED}|\[(?:{PART})*\])+)"
     SHOWN = r"(?:\\?\|(?P<shown>(?:(?!\[\[).){0,500}?))?"
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, references: _References) -> None:
         super().__init__(rf"{self.OPENING}{self.NAME}{self.SHOWN}\]\]")
-        self._link = link
+        self._references = references
 
     def handleMatch(  # type: ignore[override]  # noqa: N802
         self, m: re.Match[str], data: str
@@ -289,15 +312,9 @@ class _Reference(InlineProcessor):
         name = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", m["name"]).strip()
         if not name:
             return None, None, None
-        element = _reference(name, self._link(name))
-        element.text = (m["shown"] or "").strip() or AtomicString(_literally(name))
+        element = self._references.element(name)
+        element.text = (m["shown"] or "").strip() or element.text
         return element, m.start("opening"), m.end()
-
-
-def _reference(name: str, address: str | None) -> Element:
-    if address is None:
-        return Element("span", {"class": "unknown-reference", "data-name": name})
-    return Element("a", {"href": _literally(address)})
 
 
 def _literally(text: str) -> str:
@@ -391,7 +408,7 @@ _CONTROLS = re.compile(
 
 def replace_controls(text: str) -> str:
     # Replaced and not removed, since what they part might become a tag or a scheme.
-    return _CONTROLS.sub("\ufffd", text)
+    return text if text.isprintable() else _CONTROLS.sub("\ufffd", text)
 
 
 def _sanitise(html: str, token: str, level: int) -> str:

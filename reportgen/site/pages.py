@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from reportgen.site.neighbourhood import Graph, Neighbourhood
+from reportgen.site.numbering import Numbering
 from reportgen.site.paging import Part, Weight, split, weigh
 from reportgen.site.record import (
     DRAWN,
@@ -24,6 +25,8 @@ _THUMBNAILS = 4
 _ROW_BUDGET = 11_500
 """So many elements may make up the rows of the index, each of five and a thumbnail an image."""
 SIMILARITY_KINDS = ("layer_cka",)
+UNNUMBERED_KINDS = ("colour_bar", "preview")
+"""Kinds that pages use and don't show as figures."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ class SimilarityPage:
     template = "similarity.html.jinja"
     figures: tuple[Shown, ...]
     addresses: Mapping[str, str]
+    pictures: Mapping[str, str]
+    """By layer's slug, the picture of the sum of its channels for the first image, as far as there is one."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ class Pages:
         order = {kind.name: kind.order for kind in record.kinds}
         for figure in sorted(record.figures, key=lambda figure: order.get(figure.kind, 0)):
             self._figures[figure.layer, figure.image].append(figure)
+        self.numbering = Numbering(record.figures, record.images, self._page_of)
 
     def __iter__(self) -> Iterator[Page]:
         return (make() for make in self.makers.values())
@@ -167,8 +173,8 @@ class Pages:
         return {**makers, AboutPage.path: lambda: AboutPage(self._tally, self._addresses)}
 
     def _similarity(self) -> SimilarityPage:
-        similar = tuple(show(figure) for figure in self._spanning if figure.kind in SIMILARITY_KINDS)
-        return SimilarityPage(similar, self._addresses)
+        similar = tuple(self._show(figure) for figure in self._spanning if figure.kind in SIMILARITY_KINDS)
+        return SimilarityPage(similar, self._addresses, self._pictures)
 
     @cached_property
     def _parts(self) -> dict[str, tuple[Part, ...]]:
@@ -182,9 +188,28 @@ class Pages:
 
     def panel_address(self, layer: str, image: str) -> str:
         """Return the address of what a layer's pages show for an image; of its own page if that is nothing."""
-        parts = self._parts[layer]
-        part = next((part for part in parts if image in part.images), None)
-        return f"{part.address}#{image}" if part else parts[0].address
+        drawn = any(image in part.images for part in self._parts[layer])
+        return self._layer_page_of(layer, image) + (f"#{image}" if drawn else "")
+
+    def _page_of(self, figure: FigureEntry) -> str:
+        """The page that shows a figure in full, with its caption; empty where none does."""
+        image = self._images.get(figure.image or "")
+        if figure.image and image is None:
+            return ""
+        if figure.layer:
+            return self._layer_page_of(figure.layer, figure.image)
+        if image is not None:
+            return image_address(image)
+        if figure.kind in UNNUMBERED_KINDS:
+            return ""
+        return SimilarityPage.path if figure.kind in SIMILARITY_KINDS else IndexPage.path
+
+    def _layer_page_of(self, layer: str, image: str | None) -> str:
+        holding = (part.address for part in self._parts.get(layer, ()) if image in part.images)
+        return next(holding, self.layer_address(layer))
+
+    def _show(self, figure: FigureEntry) -> Shown:
+        return show(figure, self.numbering.place(figure))
 
     def layer_address(self, name: str) -> str:
         """Return the address of a layer's page, or an empty string when it has none."""
@@ -194,6 +219,12 @@ class Pages:
     @cached_property
     def _addresses(self) -> dict[str, str]:
         return {layer.name: self.layer_address(layer.name) for layer in self._record.layers}
+
+    @cached_property
+    def _pictures(self) -> dict[str, str]:
+        first = self._record.images[0].id if self._record.images else ""
+        found = ((layer.slug, self._find(layer.name, first, "channel_sum")) for layer in self._selected)
+        return {slug: figure.files[0] for slug, figure in found if figure}
 
     @cached_property
     def _bar(self) -> Shown | None:
@@ -213,6 +244,10 @@ class Pages:
     @cached_property
     def _by_name(self) -> dict[str, LayerEntry]:
         return {layer.name: layer for layer in self._record.layers}
+
+    @cached_property
+    def _images(self) -> dict[str, ImageEntry]:
+        return {image.id: image for image in self._record.images}
 
     @cached_property
     def _selected(self) -> list[LayerEntry]:
@@ -254,16 +289,15 @@ class Pages:
             for image in self._record.images
         )
         unselected = len(self._record.layers) - len(self._selected)
-        elsewhere = (*SIMILARITY_KINDS, "colour_bar")
-        figures = tuple(show(figure) for figure in self._spanning if figure.kind not in elsewhere)
+        elsewhere = (*SIMILARITY_KINDS, *UNNUMBERED_KINDS)
+        figures = tuple(self._show(figure) for figure in self._spanning if figure.kind not in elsewhere)
         return IndexPage(images, self._groups, self._tally, unselected, figures, self._addresses, self._thumbnails)
 
     def _top(self, image: ImageEntry) -> str:
         """The most probable class with its probability, from the first output that is class scores."""
         for figure in self._figures.get((None, image.id), ()):
             if figure.kind == "predictions":
-                top = figure.data["top"]
-                return f"{top[0][1]}, {figure.data['percent'][0]}" if top else "undefined"
+                return top_class(figure)
         return ""
 
     @cached_property
@@ -320,7 +354,7 @@ class Pages:
             feeds=self._links(self._feeds.get(layer.name, [])),
             kinds=tuple(kind for kind in self._record.kinds if kind.name in present),
             panels=tuple(self._panel(layer, image) for image in images),
-            summary=tuple(map(show, spanning)),
+            summary=tuple(map(self._show, spanning)),
             bar=self._bar,
             graph=self._graph.around(layer.name),
             addresses=self._addresses,
@@ -338,7 +372,7 @@ class Pages:
                 yield Jump(image, self._shown(None, image.id, "input", "seen", 36), elsewhere)
 
     def _panel(self, layer: LayerEntry, image: ImageEntry) -> Panel:
-        figures = tuple(show(figure) for figure in self._figures.get((layer.name, image.id), ()))
+        figures = tuple(self._show(figure) for figure in self._figures.get((layer.name, image.id), ()))
         return Panel(image, image_address(image), self._shown(None, image.id, "input", "seen", SHOWN_MAP), figures)
 
     def _neighbour(self, position: int) -> Link | None:
@@ -356,7 +390,7 @@ class Pages:
             image=image,
             before=self._image_link(position - 1),
             after=self._image_link(position + 1),
-            figures=tuple(show(figure) for figure in self._figures.get((None, image.id), ())),
+            figures=tuple(self._show(figure) for figure in self._figures.get((None, image.id), ())),
             strips=self._strips(image),
             bar=self._bar,
         )
@@ -386,9 +420,15 @@ class Pages:
             return None
         factor = side / max(figure.width, figure.height)
         width, height = (max(1, round(length * factor)) for length in (figure.width, figure.height))
-        return Shown(figure, width, height, crisp=factor >= 1)
+        return Shown(figure, width, height, crisp=factor >= 1, place=self.numbering.place(figure))
 
 
 def image_address(image: ImageEntry) -> str:
     """Return the address of an image's page."""
     return f"images/{image.id}.html"
+
+
+def top_class(figure: FigureEntry) -> str:
+    """The most probable class of a figure of predictions, with its probability: `tabby, 62.3 %`."""
+    top = figure.data["top"]
+    return f"{top[0][1]}, {figure.data['percent'][0]}" if top else "undefined"

@@ -94,6 +94,8 @@ class FigureEntry:
     data: Mapping[str, Any]
     downloads: list[str] = field(default_factory=list)
     """Paths within the site of the files of numbers behind the figure."""
+    scripts: list[str] = field(default_factory=list)
+    """Paths within the site of the scripts that hand numbers to the page; a key that earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,13 @@ def _value_json(value: Any) -> str:
 
 
 def _dump(value: Any) -> str:
-    plain = _plain(value) if hasattr(value, "__dataclass_fields__") else value
+    plain = _plain(value) if type(value) in _KEYS else value
     return json.dumps(plain, ensure_ascii=False, allow_nan=False)
 
 
 def _plain(entry: Any) -> dict[str, Any]:
     """The entry's fields by key; shallow, since a figure's data can be long."""
-    return {_key(part): getattr(entry, part.name) for part in fields(entry)}
+    return {key: getattr(entry, name) for name, key in _KEYS[type(entry)]}
 
 
 def _key(part: Any) -> str:
@@ -195,7 +197,7 @@ def _addresses(record: Record) -> Iterator[str]:
     yield from (layer.slug for layer in record.layers)
     yield from (image.id for image in record.images)
     for figure in record.figures:
-        yield from (*figure.files, *figure.downloads)
+        yield from (*figure.files, *figure.downloads, *figure.scripts)
 
 
 _LISTS: Mapping[str, type[Any]] = {
@@ -205,13 +207,18 @@ _LISTS: Mapping[str, type[Any]] = {
     "kinds": KindEntry,
     "skipped_images": SkippedImageEntry,
 }
+_ENTRIES: tuple[type[Any], ...] = (ModelEntry, *_LISTS.values())
+_KEYS: Mapping[type[Any], tuple[tuple[str, str], ...]] = {
+    kind: tuple((part.name, _key(part)) for part in fields(kind)) for kind in _ENTRIES
+}
+"""The name of each field of an entry, with its key in JSON."""
 _ADDED: Mapping[str, Any] = {"skipped_images": ()}
 """Keys that were added to schema 1, with what they are in records written before."""
 
 
 def _entry(kind: type[Any], values: Mapping[str, Any]) -> Any:
     """Make an entry from what JSON holds; keys that a later version added are left out."""
-    keys = {_key(part): part.name for part in fields(kind)}
+    keys = {key: name for name, key in _KEYS[kind]}
     return kind(**{keys[key]: value for key, value in values.items() if key in keys})
 
 

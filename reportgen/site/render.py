@@ -1,21 +1,25 @@
 """Pages become HTML: the Jinja environment, the static files, and every page of a record."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-import reportgen
 from reportgen.names import slugify
 from reportgen.site.axes import axes, operation, shape, values
 from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
-from reportgen.site.pages import Link, Page, Pages
+from reportgen.site.channels import channels_script
+from reportgen.site.head import PREVIEW, head_of, preview
+from reportgen.site.numbering import PREFIX
+from reportgen.site.pages import LayerPage, Link, Page, Pages
 from reportgen.site.record import ModelEntry, Record
+from reportgen.site.theme import Theme, hashed, templates_directory
 from reportgen.site.tree import Branch, Gap
+
+__all__ = ["STATIC", "Rendered", "check_theme", "render", "templates_directory"]
 
 LAYERS = "layers.js"
 STATIC = (
@@ -34,37 +38,56 @@ STATIC = (
 """The files that every page loads, in this order: those of templates/static, and the list of layers."""
 
 
-def templates_directory() -> Path:
-    """Return where the templates are: inside the installed package, or beside it in a checkout."""
-    package = Path(reportgen.__file__).parent
-    inside = package / "templates"
-    return inside if inside.is_dir() else package.parent / "templates"
-
-
 @dataclass(frozen=True)
 class Rendered:
-    """The files that make up the pages of a site, by path, and what to tell the user about their captions.
+    """The files that make up the pages of a site, by path, and what to tell the user about captions and templates.
 
-    A page is made each time that it is asked for, so that never more than one needs to be in memory.
+    `files` are texts: pages, style sheets, scripts; `binaries` are other static files. A page is made each time
+    that it is asked for, so that never more than one needs to be in memory.
     """
 
     files: Mapping[str, str]
     warnings: Sequence[str]
+    binaries: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def contents(self) -> dict[str, str | bytes]:
+        """All files, whatever they hold."""
+        return dict(self.items())
+
+    def items(self) -> Iterator[tuple[str, str | bytes]]:
+        """Yield the path and content of each file, one after the other."""
+        yield from self.binaries.items()
+        yield from self.files.items()
 
 
-def render(record: Record) -> Rendered:
-    """Return every page of `record` and the static files they use."""
-    renderer = _Renderer(record)
-    return Rendered(renderer, renderer.warnings())
+def render(record: Record, theme: Theme | None = None) -> Rendered:
+    """Return every page of `record` and the static files they use.
+
+    Raises UsageError, naming file and line, when a template of the user's in `theme` fails.
+    """
+    renderer = _Renderer(record, theme or Theme())
+    # Templates of the user's fail here, before anything is written, and say only then what they did not use.
+    files = dict(renderer) if theme is not None and theme.directory else renderer
+    return Rendered(files, renderer.warnings(), renderer.binaries)
+
+
+def check_theme(theme: Theme) -> None:
+    """Raise UsageError for a template of `theme` that can't be parsed, before any page needs it."""
+    theme.check(_environment(theme))
 
 
 class _Renderer(Mapping[str, str]):
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, theme: Theme) -> None:
         self._record = record
         self._pages = Pages(record)
         self._captions = Captions(record.captions)
-        self._static = dict(_static_files(templates_directory() / "static", self._pages.layers_script))
-        self._environment = _environment(templates_directory())
+        self._theme = theme
+        self._html = cache(self._to_html)
+        self._preview = preview(record)
+        self._static = dict(_static_files(theme, self._pages.layers_script))
+        self.binaries = {path: data for path, data in theme.static.values() if isinstance(data, bytes)}
+        self._environment = _environment(theme)
         self._environment.globals.update(
             record=record,
             kinds={kind.name: kind for kind in record.kinds},
@@ -72,21 +95,39 @@ class _Renderer(Mapping[str, str]):
             images={image.id: image for image in record.images},
             stylesheets=[path for path in self._static if path.endswith(".css")],
             scripts=[path for path in self._static if path.endswith(".js")],
-            icon=next(path for path in self._static if path.endswith(".svg")),
+            static=theme.static_address,
         )
+        theme.check(self._environment)
 
     def __getitem__(self, path: str) -> str:
-        return self._static[path] if path in self._static else self._render(self._pages.makers[path]())
+        return self._static[path] if path in self._static else self._makers[path]()
 
     def __contains__(self, path: object) -> bool:
-        return path in self._static or path in self._pages.makers
+        return path in self._static or path in self._makers
 
     def __iter__(self) -> Iterator[str]:
         yield from self._static
-        yield from self._pages.makers
+        yield from self._makers
 
     def __len__(self) -> int:
-        return len(self._static) + len(self._pages.makers)
+        return len(self._static) + len(self._makers)
+
+    @cached_property
+    def _makers(self) -> dict[str, Callable[[], str]]:
+        """What makes each page, and each script of numbers, by its path."""
+        makers: dict[str, Callable[[], str]] = {}
+        for path, make in self._pages.makers.items():
+            for numbers in dict(_numbers_of(make())):
+                makers[numbers] = partial(self._numbers, make)
+            makers[path] = partial(self._page, make)
+        return makers
+
+    def _numbers(self, make: Callable[[], Page]) -> str:
+        return next(text for _, text in _numbers_of(make()))
+
+    def _page(self, make: Callable[[], Page]) -> str:
+        page = make()
+        return self._render(page, next((path for path, _ in _numbers_of(page)), ""))
 
     def warnings(self) -> list[str]:
         record = self._record
@@ -94,45 +135,63 @@ class _Renderer(Mapping[str, str]):
             self._captions,
             layers=[layer.name for layer in record.layers if layer.selected],
             images=[image.id for image in record.images],
-            kinds=[kind.name for kind in record.kinds],
+            kinds=[kind.name for kind in record.kinds if kind.name != PREVIEW],
         )
         unknown = [
-            f"captions/{place}.md: [[{name}]] is no node with a page"
+            f"captions/{place}.md: {self._unknown(name)}"
             for place, text in self._captions.texts.items()
-            for name in unknown_references(text, lambda name: self._pages.layer_address(name) or None)
+            for name in unknown_references(text, self._address)
         ]
-        return [*unplaced, *unknown]
+        unused = self._theme.unused(self._environment, (kind.name for kind in record.kinds))
+        return [*unplaced, *unknown, *unused]
 
-    def _render(self, page: Page) -> str:
+    def _unknown(self, name: str) -> str:
+        if not name.startswith(PREFIX):
+            return f"[[{name}]] is no node with a page"
+        return f"[[{name}]] is no figure on a page; {self._pages.numbering.hint(name)}".rstrip("; ")
+
+    def _address(self, name: str) -> str | None:
+        """Where `[[name]]` leads, from the root of the site."""
+        if name.startswith(PREFIX):
+            place = self._pages.numbering.find(name)
+            return place.address if place else None
+        return self._pages.layer_address(name) or None
+
+    def _label(self, name: str) -> str:
+        place = self._pages.numbering.find(name) if name.startswith(PREFIX) else None
+        return place.label if place else name
+
+    def _render(self, page: Page, numbers: str) -> str:
         root = "../" * page.path.count("/")
-        template = self._environment.get_template(page.template)
-        values = {"page": page, "root": root, "sidebar": self._pages.sidebar(page)}
-        return template.render(**values, caption=self._caption_filter(root)) + "\n"
+        with self._theme.explaining():
+            template = self._environment.get_template(page.template)
+            head = head_of(page, self._record, self._preview)
+            sidebar = self._pages.sidebar(page)
+            context = {"page": page, "root": root, "head": head, "sidebar": sidebar, "numbers": numbers}
+            return template.render(context, caption=self._caption_filter(root)) + "\n"
 
     def _caption_filter(self, root: str) -> Any:
         """Return the function that templates call for the user's text at a place."""
 
-        def link(name: str) -> str | None:
-            address = self._pages.layer_address(name)
-            return root + address if address else None
-
         def caption(group: str, name: str = "", level: int = 2) -> Markup:
             text = getattr(self._captions, group)(name) if name else getattr(self._captions, group)
-            return to_html(text, link=link, prefix=slugify(f"{group}-{name}"), level=level)
+            # A text that stands on many pages is converted once, unless it has footnotes, whose ids differ.
+            return self._html(text, root, slugify(f"{group}-{name}") if "[^" in text else "", level)
 
         return caption
 
+    def _to_html(self, text: str, root: str, prefix: str, level: int) -> Markup:
+        def link(name: str) -> str | None:
+            address = self._address(name)
+            return None if address is None else root + address
 
-def _environment(directory: Path) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(directory),
-        autoescape=True,  # select_autoescape() would leave *.html.jinja unescaped
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-        auto_reload=False,
-    )
+        return to_html(text, link=link, prefix=prefix, label=self._label, level=level)
+
+
+def _environment(theme: Theme) -> jinja2.Environment:
+    environment = theme.environment()
+    environment.auto_reload = False
+    environment.finalize = _printable
     environment.filters.update(
         axes=axes,
         number=number,
@@ -157,12 +216,20 @@ def _printable(value: Any) -> Any:
     return replace_controls(value)
 
 
-def _static_files(directory: Path, layers: str) -> Iterator[tuple[str, str]]:
-    """Each static file under a name that changes with its content, so that no browser shows an old one."""
-    for name in STATIC:
-        text = layers if name == LAYERS else (directory / name).read_text(encoding="utf-8")
-        stem, suffix = name.rsplit(".", 1)
-        yield f"static/{stem}.{hashlib.sha256(text.encode()).hexdigest()[:10]}.{suffix}", text
+def _numbers_of(page: Page) -> Iterator[tuple[str, str]]:
+    """The script with the numbers of a layer's channels, which its page loads when they are asked for; or none."""
+    text = channels_script(page) if isinstance(page, LayerPage) else ""
+    if text:
+        yield hashed(f"channels/{page.path.removeprefix('layers/').removesuffix('.html')}.js", text), text
+
+
+def _static_files(theme: Theme, layers: str) -> Iterator[tuple[str, str]]:
+    """The texts among the static files in the order in which pages load them, the user's own after the built-in."""
+    found = {**theme.static, LAYERS: (hashed(LAYERS, layers), layers)}
+    for name in (*STATIC, *(name for name in found if name not in STATIC)):
+        path, text = found[name]
+        if isinstance(text, str):
+            yield path, text
 
 
 def tracer(model: ModelEntry) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from reportgen.site.numbering import Place
 from reportgen.site.record import FigureEntry
 
 _SHOWN_WIDE = 912
@@ -10,12 +11,16 @@ SHOWN_MAP = 224
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure as a page shows it: enlarged by a whole factor, `crisp` unless the page will make it smaller."""
+    """A figure as a page shows it: enlarged by a whole factor, `crisp` unless the page will make it smaller.
+
+    `place` is its number and where it stands in full, which may be on another page.
+    """
 
     figure: FigureEntry
     width: int
     height: int
     crisp: bool
+    place: Place | None = None
 
     @property
     def template(self) -> str:
@@ -26,15 +31,15 @@ class Shown:
         return self.figure.files[0]
 
 
-def show(figure: FigureEntry) -> Shown:
+def show(figure: FigureEntry, place: Place | None = None) -> Shown:
     """Size a figure for its place on a page: maps by the largest whole factor that fits, charts at half a pixel.
 
     Charts and photographs bear `data.pixels` (display pixels in a stored one); all else are maps.
     """
     if "pixels" in figure.data:
         factor = figure.data["pixels"]
-        return Shown(figure, round(figure.width * factor), round(figure.height * factor), crisp=factor > 1)
+        return Shown(figure, round(figure.width * factor), round(figure.height * factor), factor > 1, place)
     side = SHOWN_MAP if figure.kind == "channel_sum" else _SHOWN_WIDE
     factor = max(1, side // max(figure.width, figure.height))
     width, height = figure.width * factor, figure.height * factor
-    return Shown(figure, width, height, crisp=factor > 1)
+    return Shown(figure, width, height, factor > 1, place)

@@ -4,13 +4,14 @@ A site is built in a directory beside the target and put in its place in one ren
 a whole site or what it was before. SHA256SUMS lists every file, and so tells reportgen's files from the user's.
 """
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from reportgen.errors import OutputError
 from reportgen.site.record import FILE_NAME
@@ -167,6 +168,8 @@ def revise(site: Path, pages: Mapping[str, str | bytes], obsolete: frozenset[str
 
 
 def _stage(path: Path, data: bytes, staged: list[tuple[Path, Path]]) -> None:
+    if path.is_dir():  # which no file can replace: to be known before the first is
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.reportgen-new")
     staged.append((temporary, path))  # first, so that half a file is removed too
@@ -199,8 +202,7 @@ def read_manifest(site: Path) -> dict[str, str]:
 
 
 def _check_inside(name: str, site: Path) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
+    if name.startswith("/") or ".." in name.split("/") or "\\" in name:
         raise OutputError(f"{site}: {name!r} lies outside the site; this is no report that reportgen wrote")
 
 

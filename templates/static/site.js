@@ -58,6 +58,20 @@ const reportgen = (() => {
     }
   };
 
+  // A data script is one call of a function of reportgen with JSON, in a file of its own, and loaded when a reader
+  // asks for it.
+  const loads = new Map();
+  const insert = address => new Promise((resolve, reject) => {
+    const script = make("script", { src: reportgen.href(address) });
+    script.addEventListener("load", resolve);
+    script.addEventListener("error", () => reject(new Error(`${address} can't be loaded`)));
+    document.head.append(script);
+  });
+  const load = address => {
+    if (!loads.has(address)) loads.set(address, insert(address));
+    return loads.get(address);
+  };
+
   const run = (callbacks, ...values) => {
     for (const callback of callbacks) callback(...values);
   };
@@ -87,6 +101,8 @@ const reportgen = (() => {
     remember,
     recall,
     make,
+    // Load a data script once, by its address in the site. The promise is kept when its call was made.
+    load,
     // The address of a page of the site, `layers/conv.html`, and of a place and a filter there, as a link on this page.
     href: (address, where = {}) => {
       const text = format(where);

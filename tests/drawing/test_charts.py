@@ -2,6 +2,8 @@
 
 import io
 import re
+from itertools import pairwise
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from reportgen.drawing import charts
 from reportgen.drawing.charts import Chart, drawing, labelled_matrix, save, shorten
 
 
@@ -16,7 +19,15 @@ def matrix(count: int, name: str = "layer{}.{}.conv2") -> Chart:
     values = np.eye(count)
     values[0, count - 1] = np.nan
     names = [name.format(number // 8, number % 8) for number in range(count)]
-    return labelled_matrix(values, names, low=0, high=1, cmap="viridis", bar_label="CKA", blocks=range(8, count, 8))
+    return labelled_matrix(
+        values,
+        names,
+        low=0,
+        high=1,
+        cmap="viridis",
+        bar_label="CKA",
+        blocks=dict(zip(range(0, count, 8), names[::8], strict=True)),
+    )
 
 
 def pixels(chart: Chart) -> NDArray[np.uint8]:
@@ -32,6 +43,37 @@ def test_no_name_is_cut_off(count: int, name: str) -> None:
     picture = pixels(matrix(count, name))
     edges = (picture[:3], picture[-3:], picture[:, :3], picture[:, -3:])
     assert all((edge == 255).all() for edge in edges)
+
+
+def labels_of(count: int, blocks: dict[int, str], monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
+    """Where which label stands along the columns; none touches the next."""
+    found: list[tuple[float, str]] = []
+
+    def look(figure: Any) -> None:
+        axes, renderer = figure.axes[0], figure.canvas.get_renderer()
+        boxes = [label.get_window_extent(renderer) for label in axes.get_yticklabels()]
+        boxes.sort(key=lambda box: -box.y0)
+        assert all(upper.y0 >= lower.y1 - 0.5 for upper, lower in pairwise(boxes))
+        texts = [label.get_text() for label in axes.get_xticklabels()]
+        found.extend(sorted(zip(map(float, axes.get_xticks()), texts, strict=True)))
+
+    monkeypatch.setattr(charts, "save", look)
+    names = [f"layer{number}" for number in range(count)]
+    labelled_matrix(np.eye(count), names, low=0, high=1, cmap="viridis", bar_label="CKA", blocks=blocks)
+    return found
+
+
+def test_many_layers_are_labelled_by_block_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = {0: "x", 1: "stem", 4: "first", 700: "second", 1798: "head", 1799: "output"}
+    found = labels_of(1800, blocks, monkeypatch)
+    assert found == [(2, "stem"), (351.5, "first"), (1248.5, "second"), (1798, "head")]
+
+
+@pytest.mark.parametrize("count", [1, 2, 80, 81, 500])
+def test_names_do_not_collide_where_there_are_no_blocks(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = labels_of(count, {}, monkeypatch)
+    assert all(name == f"layer{int(place)}" for place, name in found)
+    assert len(found) == count if count <= 80 else 40 <= len(found) <= 80
 
 
 def test_a_very_long_name_loses_its_middle() -> None:

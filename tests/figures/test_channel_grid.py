@@ -79,6 +79,18 @@ def test_a_layer_scale_spans_all_channels() -> None:
     assert "all channels are coloured over the layer's range" in figure.caption
 
 
+@pytest.mark.parametrize("scale", ["layer", "symmetric", "-1:1"])
+def test_a_shared_scale_leaves_the_range_of_each_channel_known(scale: str) -> None:
+    maps = torch.randn(3, 4, 4)
+    maps[1, 0, 0] = torch.inf
+    maps[2] = torch.nan
+    data = grid(maps, scale).data
+    finite = torch.where(torch.isfinite(maps[:2]), maps[:2], 0.0).numpy()  # zero lies within either range
+    assert data["value_low"] == [*map(pytest.approx, finite.min((1, 2))), None]
+    assert data["value_high"] == [*map(pytest.approx, finite.max((1, 2))), None]
+    assert "value_low" not in grid(maps).data
+
+
 def test_a_symmetric_scale_has_zero_in_the_middle() -> None:
     maps = torch.tensor([[[0.0, 3.0]], [[-1.0, 1.5]]])
     figure = grid(maps, "symmetric")

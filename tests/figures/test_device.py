@@ -36,6 +36,7 @@ MOST_NUMBERS: Mapping[str, int] = {
     "filters": 2 * 64,
     "channel_cka": 16 * CHANNELS,
     "health": BINS * (BINS + 1),
+    "preview": 2,
     "input": 0,
     "colour_bar": 0,
 }

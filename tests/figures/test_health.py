@@ -312,6 +312,41 @@ def test_copies_of_the_input_are_found_at_another_size() -> None:
     assert column == pytest.approx(exact, abs=1e-5)
 
 
+def test_the_record_tells_of_each_channel_what_its_table_does() -> None:
+    seen = inputs(2)
+    maps = random_maps(2, 8, 8, 8).sigmoid()
+    maps[:, 1] = 0.0
+    maps[:, 2] = 1.0
+    maps[:, 3] = seen.mean(1).sigmoid()
+    maps[:, 4] = 0.5 + 0.25 * maps[:, 0]
+    maps[0, 5, 0, 0] = torch.nan
+    maps[1, 5, 0, :2] = torch.inf
+    made = products([(node("gate", "Sigmoid"), maps)], seen)
+    told, rows = figures(made)["gate"].data["per_channel"], tables(made)["channels/gate.csv"]
+    for name in ("min", "max", "mean", "std", "share_of_zeros", "input_correlation"):
+        exact = [float(row[name]) if row[name] else None for row in rows]
+        assert told[name] == [None if value is None else pytest.approx(value, rel=1e-5) for value in exact]
+        assert all(value == float(f"{value:.6g}") for value in told[name] if value is not None)
+    for name in ("dead", "constant", "saturated"):
+        assert told[name] == [channel for channel, row in enumerate(rows) if row[name] == "1"] != []
+    assert told["copy"] == [3]
+    assert told["duplicate_of"] == [[4, 0]]
+    assert (told["nan_count"], told["inf_count"]) == ([[5, 1]], [[5, 2]])
+
+
+def test_a_share_below_one_is_never_told_as_one() -> None:
+    maps = torch.zeros(1, 1, 2000, 2000)
+    maps[0, 0, 0, 0] = 1.0
+    assert figures(products([(node("relu", "ReLU"), maps)]))["relu"].data["per_channel"]["share_of_zeros"] == [
+        0.999999
+    ]
+
+
+def test_units_which_have_no_maps_are_not_told_one_by_one() -> None:
+    made = products([(node("fc", "Linear"), random_maps(2, 6))])
+    assert figures(made)["fc"].data["per_channel"] is None
+
+
 def test_saturated_channels_name_the_bounds() -> None:
     maps = random_maps(2, 4, 5, 5).sigmoid()
     maps[:, 1] = 0.99999

@@ -1,5 +1,6 @@
 """The layer matrix against double loops over cloned activations of real networks, in-place ones among them."""
 
+import base64
 import csv
 import dataclasses
 import io
@@ -347,3 +348,31 @@ def test_neighbours_are_ranked() -> None:
     assert least == sorted(least)
     assert most[0] >= least[-1]
     assert set(figures[0].files) == {"png", "svg", "pdf"}
+
+
+def test_the_page_gets_the_values_of_the_picture_and_a_table_of_means() -> None:
+    net = network()
+    kind = LayerCKA(FigureOptions(), Subject(layers=net.layers, images=1))
+    batch = Batch((image(),), torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(7)))
+    list(kind.begin_batch(batch))
+    for event in walk(net, batch):
+        assert isinstance(event, Activation)
+        kind.observe(event)
+    list(kind.end_batch())
+    products = list(kind.compute())
+    files = {product.name: product.content.decode() for product in products if isinstance(product, DataFile)}
+    (figure,) = (product for product in products if isinstance(product, Figure))
+    assert figure.scripts == ("layer_cka.js",)
+    given = json.loads(files["layer_cka.js"].removeprefix("reportgen.similarity = ").removesuffix(";\n"))
+    rows = list(csv.reader(io.StringIO(files["layer_cka.csv"])))
+    table = {row[0]: dict(zip(rows[0][1:], row[1:], strict=True)) for row in rows[1:]}
+    names = given["names"]
+    assert names == [name for name in table if name not in ("pool", "flatten", "fc")]  # no positions to compare
+    cells = iter(np.frombuffer(base64.b64decode(given["values"]), "<i2").tolist())
+    for place, first in enumerate(names):
+        for second in names[place:]:
+            assert f"{next(cells) / 1000:.3f}" == f"{float(table[first][second]):.3f}"
+    blocks = figure.data["blocks"]
+    assert (blocks["labels"], blocks["layers"]) == ([f"{names[0]} to {names[-1]}"], [len(names)])
+    pairs = [float(table[first][second]) for first in names for second in names if first != second]
+    assert blocks["means"][0][0] == pytest.approx(np.mean(pairs), rel=1e-5)

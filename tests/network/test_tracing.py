@@ -1,11 +1,14 @@
 """Which stream a model gets, and why."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
 from torch import nn
 
 from models_for_tests import InPlaceFirst
+from network.architectures import build
 from reportgen.entities import Activation, Batch
 from reportgen.network.tracing import trace_model
 
@@ -52,7 +55,59 @@ def test_timms_own_leaves_are_tried_before_the_eager_stream() -> None:
     model = timm.create_model("convit_tiny", pretrained=False).eval()
     network = trace_model(model, Batch((), torch.zeros(1, 3, 224, 224)))
     assert network.tracer == "fx"
-    assert network.tracer_reason == "torch.fx traced the forward pass with the leaves that timm declares for it"
+    assert network.tracer_reason.startswith("torch.fx can't trace it (TraceError: ")
+    closed = [layer for layer in network.layers if layer.module_type == "GPSA"]
+    assert len(closed) == 10
+    assert network.tracer_reason.endswith(
+        "), but with the leaves that timm declares for it; what 10 nodes do inside (GPSA × 10) is not shown, "
+        "`--tracer eager` shows it"
+    )
+
+
+def test_a_wrapped_function_is_told_and_opened_when_deep_and_eager_are_asked_for() -> None:
+    torch.manual_seed(0)
+    model, batch = build("swin_t"), Batch((), torch.randn(1, 3, 64, 64))
+    network = trace_model(model, batch)
+    wrapped = [layer.name for layer in network.layers if layer.target.endswith("shifted_window_attention")]
+    assert len(wrapped) == 12
+    assert network.tracer_reason == (
+        "torch.fx traced the whole forward pass; what 27 nodes do inside (_get_relative_position_bias × 12, "
+        "shifted_window_attention × 12, _patch_merging_pad × 3) is not shown, `--tracer eager --deep` shows it"
+    )
+    closed = {layer.name for layer in trace_model(model, batch, tracer="eager").layers}
+    opened = {layer.name for layer in trace_model(model, batch, tracer="eager", deep=True).layers}
+    assert set(wrapped) <= closed
+    assert not set(wrapped) & opened
+    assert "features.1.0.attn.softmax" in opened
+
+
+class Particular(nn.Module):
+    """Minds what stands for its sizes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        side = x.shape[-1]
+        if type(side) not in (int, torch.fx.Proxy):
+            raise TypeError(f"{type(side).__name__} is no size")
+        return x.reshape(-1, side) * (side * 2)
+
+
+def test_a_model_that_minds_its_sizes_is_run_as_it_is() -> None:
+    batch = Batch((), torch.randn(1, 3, 4, 4))
+    network = trace_model(Particular().eval(), batch, tracer="eager")
+    assert network.tracer_reason == "the eager stream was asked for"
+    events = list(network.walk(batch))
+    assert [event.layer.name for event in events] == ["x", "reshape", "mul"]
+    assert all(isinstance(event, Activation) for event in events)
+
+
+@pytest.mark.parametrize("name", ["convit_tiny", "test_vit"])
+def test_what_torch_fx_cannot_trace_is_opened_by_the_eager_stream(name: str) -> None:
+    """timm's leaves are for torch.fx: who asks for the eager stream sees inside them."""
+    model: Any = timm.create_model(name, pretrained=False).eval()
+    side = model.default_cfg["input_size"][-1]
+    network = trace_model(model, Batch((), torch.zeros(1, 3, side, side)), tracer="eager")
+    assert network.tracer_reason.startswith("the eager stream was asked for; torch.fx can't trace it (")
+    assert not any(layer.module_type == "GPSA" or "resample_abs" in layer.target for layer in network.layers)
 
 
 class Counting(nn.Module):

@@ -317,6 +317,14 @@ def test_address_from_the_caller_is_checked_too(address: str) -> None:
     assert links(html) == [(None, "a")]
 
 
+def test_a_reference_is_shown_as_its_label_says() -> None:
+    text = "[[conv]] [[conv|a *word*]] [[no]] `[[conv]]`"
+    html = str(to_html(text, link=link, prefix="p", label=lambda name: f"<{name}> &lt;"))
+    assert [shown for _, shown in links(html)] == ["<conv> &lt;", "a word"]
+    assert text_of(find(html, "span")[0]) == "no"
+    assert text_of(find(html, "code")[0]) == "[[conv]]"
+
+
 def test_unknown_references_are_listed_once_in_reading_order() -> None:
     markdown = (
         "[[no.b]] [[conv1]] `[[no.code]]`\n\n- x\n    - [[no.a|shown]]\n\n"

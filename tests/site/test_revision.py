@@ -1,9 +1,11 @@
 """A finished site written again from its record: new words, the same pictures, and all or nothing."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,15 +13,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import html5lib
 import pytest
 
 import reportgen
-from canned import make_record, read_tree, write_site
+from canned import chain, make_figure, make_image, make_layer, make_record, read_tree, write_site
 from checker import check_site
 from reportgen.errors import InputError, OutputError, ReportError, UsageError
-from reportgen.site.record import read_record, to_json
+from reportgen.site import revision
+from reportgen.site.record import ModelEntry, read_record, to_json
 from reportgen.site.render import STATIC
 from reportgen.site.revision import rewrite
+from reportgen.site.theme import Theme
 from reportgen.site.writer import MANIFEST, format_manifest
 
 PACKAGE = Path(reportgen.__file__).parent
@@ -307,3 +312,243 @@ def test_the_function_of_the_package_does_the_same(site: Path, tmp_path: Path) -
     revision = reportgen.render(str(site), captions=str(captions), title="Another title")
     assert revision.record.title == "Another title"
     assert "New words." in index_of(site)
+
+
+# Sites that are not whole
+
+
+def picture_of(site: Path) -> Path:
+    return site / read_record(site).figures[0].files[0]
+
+
+def test_a_site_without_a_picture_is_refused(site: Path) -> None:
+    picture_of(site).unlink()
+    message = refuse(site, InputError, title="Another title")
+    assert "figures/input/" in message
+    assert "1 more" not in message
+
+
+def test_a_site_without_its_pictures_and_tables_is_refused(tmp_path: Path) -> None:
+    figures = [make_figure("grid", None, "disc", downloads=["data/a.csv"])]
+    site = write_site(make_record(figures=figures), tmp_path / "site")
+    (site / "data" / "a.csv").unlink()
+    assert "data/a.csv" in refuse(site, InputError)
+    shutil.rmtree(site / "figures")
+    assert "and 1 more of 2 files" in refuse(site, InputError)
+
+
+def test_pages_that_are_gone_are_written_again(site: Path) -> None:
+    before = read_tree(site)
+    shutil.rmtree(site / "layers")
+    shutil.rmtree(site / "static")
+    (site / "index.html").unlink()
+    rewrite(site)
+    assert read_tree(site) == before
+
+
+def test_a_manifest_that_was_cut_is_refused(site: Path) -> None:
+    (site / MANIFEST).write_bytes((site / MANIFEST).read_bytes()[:30])
+    assert MANIFEST in refuse(site, OutputError, title="Another title")
+
+
+def test_a_directory_where_a_page_should_be_is_refused_before_anything_is_replaced(site: Path) -> None:
+    page = site / "layers" / "x.html"
+    page.unlink()
+    page.mkdir()
+    assert "can't be written" in refuse(site, OutputError, title="Another title")
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "mkdir"])
+def test_a_site_that_may_only_be_read_is_refused(site: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, failing, denied)
+    message = refuse(site, OutputError, title="Another title")
+    assert message == f"{site}: can't be written: Permission denied"
+
+
+@pytest.mark.parametrize("part", ["layers", "images", "figures", "kinds", "captions", "options", "title", "model"])
+@pytest.mark.parametrize("value", [None, 3, "text", [], [None], [[]], {}, {"a": None}, {"a": {}}, [{"name": 3}]])
+def test_a_record_of_anything_is_rendered_or_refused(site: Path, part: str, value: object) -> None:
+    values = json.loads((site / "report.json").read_text(encoding="utf-8"))
+    (site / "report.json").write_text(json.dumps({**values, part: value}), encoding="utf-8")
+    before = read_tree(site)
+    try:
+        rewrite(site)
+    except ReportError as error:
+        assert str(site) in str(error)
+        assert read_tree(site) == before
+
+
+@pytest.mark.parametrize("part", ["layers", "images", "figures", "kinds"])
+@pytest.mark.parametrize("value", [None, 3, "text", [None], {"a": 1}])
+def test_an_entry_of_anything_is_rendered_or_refused(site: Path, part: str, value: object) -> None:
+    text = (site / "report.json").read_text(encoding="utf-8")
+    for key in json.loads(text)[part][0]:
+        values = json.loads(text)
+        values[part][0][key] = value
+        (site / "report.json").write_text(json.dumps(values), encoding="utf-8")
+        before = read_tree(site)
+        try:
+            rewrite(site)
+        except ReportError as error:
+            assert str(site) in str(error)
+            assert read_tree(site) == before
+
+
+def test_an_error_in_pages_of_an_untouched_record_is_a_bug(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("a slip of ours")
+
+    monkeypatch.setattr(revision, "render", broken)
+    with pytest.raises(KeyError):
+        rewrite(site)
+
+
+# Templates
+
+
+def own_templates(directory: Path, text: str = "<!doctype html><p>{{ record.title }}</p>") -> Theme:
+    directory.mkdir(exist_ok=True)
+    (directory / "about.html.jinja").write_text(text, encoding="utf-8")
+    return Theme(directory)
+
+
+def test_templates_are_used_and_named_in_the_record(site: Path, tmp_path: Path) -> None:
+    revision = rewrite(site, theme=own_templates(tmp_path / "house"), title="Mine")
+    assert (site / "about.html").read_text() == "<!doctype html><p>Mine</p>\n"
+    assert revision.record.options["templates"] == "house"
+    assert str(tmp_path) not in (site / "report.json").read_text()
+
+
+def test_a_site_with_templates_of_its_own_must_be_told_about_them(site: Path, tmp_path: Path) -> None:
+    rewrite(site, theme=own_templates(tmp_path / "house"))
+    message = refuse(site, UsageError, title="Another title")
+    assert "'house'" in message
+    assert "--templates none" in message
+    rewrite(site, theme=own_templates(tmp_path / "house"), title="Another title")
+    assert "Another title" in (site / "about.html").read_text()
+
+
+def test_the_built_in_templates_come_back(site: Path, tmp_path: Path) -> None:
+    before = read_tree(site)
+    rewrite(site, theme=own_templates(tmp_path / "house"))
+    reportgen.render(site, templates="none")
+    changed = {name for name, content in read_tree(site).items() if content != before[name]}
+    assert changed == {"report.json", MANIFEST}
+    assert read_record(site).options["templates"] is None
+    assert "house" not in (site / "about.html").read_text()
+
+
+def test_a_template_that_fails_changes_nothing(site: Path, tmp_path: Path) -> None:
+    theme = own_templates(tmp_path / "house", "\n{{ nothing }}")
+    assert "about.html.jinja: line 2: 'nothing' is undefined" in refuse(site, UsageError, theme=theme)
+
+
+def test_numbers_stay_whatever_is_rewritten(site: Path, tmp_path: Path) -> None:
+    def numbers() -> dict[str, list[str]]:
+        pages = {path: path.read_text(encoding="utf-8") for path in (site / "layers").iterdir()}
+        return {path.name: re.findall(r'id="_fig-\d+"|Figure \d+', text) for path, text in pages.items()}
+
+    before = numbers()
+    assert any(before.values())
+    captions = write_captions(tmp_path / "captions", index="New [[fig:channel_grid]].")
+    rewrite(site, theme=own_templates(tmp_path / "house"), title="Another title", captions=captions)
+    assert numbers() == before
+
+
+# The address on the web
+
+HERE = "https://example.org/a/report/"
+
+
+def test_addresses_on_the_web_come_and_go(site: Path) -> None:
+    before = read_tree(site)
+    reportgen.render(site, base_url=HERE)
+    assert check_site(site, HERE) == []
+    assert f'<meta property="og:url" content="{HERE}layers/stem.conv.html">' in (
+        (site / "layers" / "stem.conv.html").read_text(encoding="utf-8")
+    )
+    reportgen.render(site, title="Another title")
+    assert check_site(site, HERE) == []
+    reportgen.render(site, base_url="none", title="Shapes, layer by layer")
+    assert check_site(site) == []
+    changed = {name for name, content in read_tree(site).items() if content != before[name]}
+    assert changed <= {"report.json", MANIFEST}
+
+
+def test_what_is_no_address_changes_nothing(site: Path) -> None:
+    before = read_tree(site)
+    with pytest.raises(UsageError, match="base_url"):
+        reportgen.render(site, base_url="example.org")
+    assert read_tree(site) == before
+
+
+# Hostile words
+
+WORDS = {
+    "HTML": "</title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>&lt;{{ 7 * 7 }}",
+    "emoji": "👩🏽‍🔬🏳️‍🌈",
+    "right to left": "שלום \u202eعالم",
+    "long": "x" * 300,
+    "long words": "ein Wort " * 34,
+}
+
+
+@pytest.mark.parametrize("case", WORDS)
+def test_any_words_make_a_site_without_problems(tmp_path: Path, case: str) -> None:
+    word = WORDS[case]
+    layers = chain([make_layer(f"a.{word}", module_type=word, title=word), make_layer(word, target=word)])
+    images = [make_image(f"{word}.png")]
+    captions = {
+        "index": word,
+        f"layers/{word}": word,
+        f"images/{images[0].id}": f"[[{word}]] [[fig:input/{word}.png]]",
+    }
+    record = make_record(layers, images, captions=captions, title=word, model=with_model_class(word))
+    site = write_site(record, tmp_path / "site")
+    rewrite(site, title=f"new {word}")
+    assert check_site(site) == []
+    for page in site.rglob("*.html"):
+        root = html5lib.parse(page.read_text(encoding="utf-8"), namespaceHTMLElements=False)
+        (home,) = (each for each in root.iter("a") if each.get("class") == "home")
+        assert home.text == f"new {word}"
+        assert all(
+            (script.get("src") or "").startswith(("static/", "../static/")) for script in root.iter("script")
+        )
+        told = {meta.get("property"): meta.get("content") for meta in root.iter("meta")}
+        assert f"new {word}" in str(told["og:title"])
+
+
+def with_model_class(word: str) -> ModelEntry:
+    return dataclasses.replace(make_record().model, class_name=word, spec=word, weights=word)
+
+
+# Speed
+
+TIMED = """
+import resource, sys
+from reportgen.cli import main
+code = main(sys.argv[1:])
+print(sorted({"torch", "torchvision", "matplotlib", "numpy", "PIL"} & set(sys.modules)))
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime)
+sys.exit(code)
+"""
+
+
+def test_two_hundred_pages_take_less_than_two_seconds_and_no_torch(tmp_path: Path) -> None:
+    layers = chain(f"blocks.{number // 10}.conv{number % 10}" for number in range(195))
+    text = "About [[blocks.0.conv1]]: **bold**, [[fig:channel_grid]].\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n"
+    captions = dict.fromkeys(["index", "about", "layers/*", "figures/channel_grid", "figures/channel_sum"], text)
+    images = [make_image(f"{number}.png") for number in range(4)]
+    site = write_site(make_record(layers, images, captions=captions), tmp_path / "site")
+    assert len(list(site.rglob("*.html"))) > 200
+    command = [sys.executable, "-c", TIMED, "render", str(site), "--title", "Another title", "--quiet"]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    modules, seconds = done.stdout.splitlines()
+    assert modules == "[]"
+    assert float(seconds) < 2  # of the process's own: other work on the machine doesn't count
+    assert "Another title" in index_of(site)
