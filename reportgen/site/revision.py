@@ -58,7 +58,8 @@ def rewrite(
         changes["problems"] = [problem for problem in record.problems if not str(problem).startswith(PROBLEM)]
     record = dataclasses.replace(record, **changes, options=_options(record, theme, base_url))
     rendered = _render(site, record, theme, sums)
-    pages = ChainMap({FILE_NAME: to_json(record)}, rendered.binaries, rendered.files)
+    parts: list[Any] = [{FILE_NAME: to_json(record)}, rendered.binaries, rendered.files]
+    pages: Mapping[str, str | bytes] = ChainMap(*parts)  # and no dict: a page is made when it is written
     written = {name for name in sums if name.endswith(".html") or name.startswith("static/")}
     revise(site, pages, frozenset(written - set(pages)))
     html = sum(name.endswith(".html") for name in pages)

@@ -1,12 +1,11 @@
 "use strict";
-// On paper nothing can be scrolled to or opened: all pictures load, and what is folded away opens until it is printed.
+// On paper nothing can be opened: what is folded away opens until it is printed. Pictures stay lazy, since browsers load
+// lazy ones for printing and wait for them, but not for those that a script makes eager here.
 (() => {
   let opened = [];
 
   addEventListener("beforeprint", () => {
-    const page = reportgen.page();
-    for (const picture of page.querySelectorAll("img[loading=lazy]")) picture.loading = "eager";
-    opened = [...page.querySelectorAll("details:not([open])")];
+    opened = [...reportgen.page().querySelectorAll("details:not([open])")];
     for (const details of opened) details.open = true;
   });
   addEventListener("afterprint", () => {
