@@ -93,8 +93,9 @@ def build_report(
         record = _record(model, network, ledger, kinds, captions, options, bad)
         _check_complete(record, options)
         record, rendered = _render(record, theme, options)
-        for name, content in {**rendered.contents, FILE_NAME: to_json(record)}.items():
+        for name, content in rendered.items():
             writer.write(name, content)
+        writer.write(FILE_NAME, to_json(record))
         writer.publish()
     seconds = time.perf_counter() - started
     return Report(writer.target, record, tuple(rendered.warnings), writer.files, writer.bytes_written, seconds)

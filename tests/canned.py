@@ -177,10 +177,11 @@ def write_site(
                 writer.write(file, _picture(figure.width, figure.height))
             for file in figure.downloads:
                 writer.write(file, "a,b\n1,2\n")
-        for name, text in {**render(record).files, FILE_NAME: to_json(record)}.items():
+        for name, text in render(record).files.items():
             writer.write(name, text)
         for name, script in (scripts or {}).items():
             writer.write(name, script)
+        writer.write(FILE_NAME, to_json(record))
         writer.publish()
     return target
 

@@ -15,6 +15,10 @@ import html5lib
 from html5lib.constants import E as PARSE_ERRORS
 
 MANIFEST = "SHA256SUMS"
+BUDGET_BYTES = 1_500_000
+BUDGET_ELEMENTS = 15_000
+EAGER = 16
+"""So many pictures of a page, those that a reader may see first, may be loaded at once."""
 
 _ADDRESSES = ("href", "src", "poster", "data", "action", "formaction", "background", "xlink:href")
 _REFERENCES = ("aria-labelledby", "aria-describedby", "aria-controls", "for")
@@ -29,9 +33,11 @@ def check_site(site: Path, base_url: str = "") -> list[str]:
     - Every internal address leads to a file of the site, and its fragment to an id there. None is absolute.
     - Nothing is loaded from elsewhere. A link may lead elsewhere where a user's caption holds it: such links, and
       no others, bear `rel="noopener noreferrer"`.
-    - Pages are valid HTML with unique ids, one h1 and one main; pictures have alt, width and height; nothing is
-      inline: no script, style or event handler.
-    - Style sheets load nothing from elsewhere.
+    - Pages are valid HTML with unique ids, one h1 and one main; headings follow without a gap, landmarks have
+      names of their own; pictures have alt, width and height, and all but the first are lazy; nothing is inline:
+      no script, style or event handler. No page is larger than the budget.
+    - Style sheets and scripts load nothing from elsewhere.
+    - No text holds a path of the machine that made it.
     - The picture that a page names for previews is one of the site. With `base_url`, and only with it, pages name
       their own address on the web, and that of the picture.
     - No name starts with a dot or an underscore, SHA256SUMS lists every other file with its hash, and every page
@@ -45,7 +51,8 @@ def check_site(site: Path, base_url: str = "") -> list[str]:
         for name, page in pages.items()
         for problem in (*_check_links(page, files, pages), *_check_preview(page, files, base_url))
     ]
-    return [*problems, *_check_sheets(site), *_check_names(site), *_check_manifest(site), *_check_reach(pages)]
+    checks = (_check_sheets, _check_scripts, _check_paths, _check_names, _check_manifest)
+    return [*problems, *(problem for check in checks for problem in check(site)), *_check_reach(pages)]
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,15 @@ class _Page:
     name: str
     root: Element
     parse_errors: tuple[str, ...]
+    size: int = 0
 
     @cached_property
     def elements(self) -> tuple[Element, ...]:
         return tuple(element for element in self.root.iter() if isinstance(element.tag, str))
+
+    @cached_property
+    def parents(self) -> dict[Element, Element]:
+        return {child: parent for parent in self.root.iter() for child in parent}
 
     @cached_property
     def ids(self) -> Counter[str]:
@@ -84,12 +96,13 @@ def _files(site: Path) -> set[str]:
 def _read_page(site: Path, name: str) -> _Page:
     parser = html5lib.HTMLParser(namespaceHTMLElements=False)
     try:
-        text = (site / name).read_bytes().decode("utf-8")
+        content = (site / name).read_bytes()
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         return _Page(name, Element("html"), ("not UTF-8",))
     root = parser.parse(text)
     errors = tuple(f"line {place[0]}: {PARSE_ERRORS[code] % values}" for place, code, values in parser.errors)
-    return _Page(name, root, errors)
+    return _Page(name, root, errors, len(content))
 
 
 def _check_page(page: _Page) -> Iterator[str]:
@@ -98,13 +111,59 @@ def _check_page(page: _Page) -> Iterator[str]:
     for identifier, count in page.ids.items():
         if count > 1:
             yield f"id {identifier!r} stands {count} times"
+    for check_whole in (_check_budget, _check_single, _check_headings, _check_landmarks, _check_laziness):
+        yield from check_whole(page)
+    for element in page.elements:
+        for check in (_check_picture, _check_inline, _check_references):
+            yield from check(element, page)
+
+
+def count_elements(html: str) -> int:
+    """Count the elements of a page by their start tags, which each of our pages' elements has."""
+    return len(re.findall(r"<[a-zA-Z]", html))
+
+
+def _check_budget(page: _Page) -> Iterator[str]:
+    if page.size > BUDGET_BYTES:
+        yield f"{page.size} bytes, more than {BUDGET_BYTES}"
+    if len(page.elements) > BUDGET_ELEMENTS:
+        yield f"{len(page.elements)} elements, more than {BUDGET_ELEMENTS}"
+
+
+def _check_single(page: _Page) -> Iterator[str]:
     for tag in ("h1", "main"):
         count = sum(element.tag == tag for element in page.elements)
         if count != 1:
             yield f"{count} elements {tag}, not one"
+
+
+def _check_headings(page: _Page) -> Iterator[str]:
+    level = 0
     for element in page.elements:
-        for check in (_check_picture, _check_inline, _check_references):
-            yield from check(element, page)
+        if re.fullmatch("h[1-6]", element.tag):
+            if int(element.tag[1]) > level + 1:
+                before = f"h{level}" if level else "none"
+                yield f"heading {''.join(element.itertext())!r} is {element.tag} after {before}"
+            level = int(element.tag[1])
+
+
+def _check_landmarks(page: _Page) -> Iterator[str]:
+    navigation = [element for element in page.elements if element.tag == "nav"]
+    if any("aria-label" not in element.attrib for element in navigation):
+        yield "a nav without aria-label"
+    for label, count in Counter(element.get("aria-label") for element in navigation).items():
+        if label is not None and count > 1:
+            yield f"{count} elements nav are called {label!r}"
+    for figcaption in page.elements:
+        if figcaption.tag == "figcaption" and page.parents[figcaption].tag != "figure":
+            yield "a figcaption that is no part of a figure"
+
+
+def _check_laziness(page: _Page) -> Iterator[str]:
+    pictures = [element for element in page.elements if element.tag == "img"]
+    for element in pictures[EAGER:]:
+        if element.get("loading") != "lazy":
+            yield f"picture {element.get('src')!r} is not lazy"
 
 
 def _check_picture(element: Element, _: _Page) -> Iterator[str]:
@@ -203,6 +262,39 @@ def _check_sheets(site: Path) -> Iterator[str]:
                 yield f"{name}: {kind} address {address!r}"
             elif kind == "internal" and not (path.parent / unquote(urlsplit(address).path)).is_file():
                 yield f"{name}: {address!r} leads to no file of the site"
+
+
+# What loads something by itself, and the start of an address elsewhere, but for the names that XML is known by.
+_LOADING = re.compile(
+    r"\b(?:fetch|XMLHttpRequest|WebSocket|EventSource|sendBeacon|importScripts)\b|\bimport\b\s*\("
+)
+_ELSEWHERE = re.compile(r"(?:https?:|[\"'`])//(?!www\.w3\.org/)[\w.-]+")
+
+
+def _check_scripts(site: Path) -> Iterator[str]:
+    for path in sorted(site.rglob("*.js")):
+        # The list of layers is data: their titles may name anything.
+        code = "" if path.name.startswith("layers.") else _without_comments(path.read_text(encoding="utf-8"))
+        for match in (*_LOADING.finditer(code), *_ELSEWHERE.finditer(code)):
+            yield f"{path.relative_to(site).as_posix()}: may load from elsewhere: {match[0]!r}"
+
+
+def _without_comments(code: str) -> str:
+    return re.sub(r"^\s*//.*$|/\*.*?\*/", "", code, flags=re.MULTILINE | re.DOTALL)
+
+
+_TEXTS = (".html", ".css", ".js", ".json", ".csv", ".svg")
+_MACHINE_PATH = re.compile(
+    r"(?<![\w.:/-])/(?:home|root|tmp|private|var|Users|mnt|opt|usr)/[\w.-]+|\b[A-Z]:\\\\?Users"
+)
+
+
+def _check_paths(site: Path) -> Iterator[str]:
+    for path in sorted(site.rglob("*")):
+        if path.suffix in _TEXTS and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            for found in sorted(set(_MACHINE_PATH.findall(text))):
+                yield f"{path.relative_to(site).as_posix()}: holds the path {found!r}"
 
 
 def _check_names(site: Path) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """A small network, two images and captions, and the site that a real build makes of them, built once."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,11 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
+import canned
 import reportgen
+from checker import check_site
+from reportgen import driver
+from reportgen.site.writer import SiteWriter
 
 if TYPE_CHECKING:
     from reportgen.driver import Report
@@ -64,6 +68,24 @@ def _make_tiny_model() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return TinyNet().eval()
+
+
+class CheckedWriter(SiteWriter):
+    """A writer that publishes nothing but sound sites."""
+
+    def publish(self) -> None:
+        super().publish()
+        problems = check_site(self.target)
+        assert problems == [], "\n".join(problems[:20])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_site_is_checked() -> Iterator[None]:
+    """Whatever a test builds in this process, or makes of a record, goes through the checker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "SiteWriter", CheckedWriter)
+        patch.setattr(canned, "SiteWriter", CheckedWriter)
+        yield
 
 
 @pytest.fixture

@@ -234,6 +234,33 @@ class Composite(nn.Module):
         return out
 
 
+class Versatile(nn.Module):
+    """Attention over the positions of a stem, and an output of every kind: scores, a segmentation, detections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.BatchNorm2d(8), nn.ReLU())
+        self.norm = nn.LayerNorm(8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.classify = nn.Linear(8, 4)
+        self.segment = nn.Conv2d(8, 4, 1)
+        self.scale = nn.Upsample(scale_factor=4)
+        self.label = nn.Linear(8, 5)
+        self.place = nn.Linear(8, 4)
+        fill(self)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        maps = self.stem(x)
+        tokens = self.norm(maps.flatten(2).transpose(1, 2))
+        tokens = tokens + self.attention(tokens, tokens, tokens, need_weights=False)[0]
+        return {
+            "scores": self.classify(tokens.mean(1)),
+            "out": self.scale(self.segment(maps)),
+            "logits": self.label(tokens),
+            "pred_boxes": self.place(tokens).sigmoid(),
+        }
+
+
 def residual() -> nn.Module:
     return Residual()
 

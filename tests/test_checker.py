@@ -95,6 +95,14 @@ def test_the_canned_report_has_no_problems(tmp_path: Path) -> None:
         ("<h1>x</h1>", "2 elements h1, not one"),
         ("<main>x</main>", "2 elements main, not one"),
         ('<p aria-labelledby="main gone">x</p>', "aria-labelledby names 'gone', which no element is"),
+        ("<h3>x</h3>", "heading 'x' is h3 after h1"),
+        ("<nav>x</nav>", "a nav without aria-label"),
+        ('<nav aria-label="Up">x</nav>' * 2, "2 elements nav are called 'Up'"),
+        ("<figure><div><figcaption>x</figcaption></div></figure>", "a figcaption that is no part of a figure"),
+        ('<img src="data:," alt="" width="1" height="1">' * 16, "picture 'data:,' is not lazy"),
+        ("<br>" * 15_000, "15014 elements, more than 15000"),
+        ("x" * 1_500_000, f"{len(PAGE) + 1_500_000} bytes, more than 1500000"),
+        ("<p>/home/someone/photos</p>", "holds the path '/home/someone'"),
     ],
 )
 def test_a_problem_of_a_page_is_found(tmp_path: Path, added: str, problem: str) -> None:
@@ -109,6 +117,9 @@ def test_a_problem_of_a_page_is_found(tmp_path: Path, added: str, problem: str) 
         '<a href="other.html?page=2#part">x</a>',
         '<img src="data:image/png;base64,AA==" alt="" width="1" height="1">',
         '<script src="static/site.css"></script>',
+        '<img src="data:," alt="" width="1" height="1" loading="lazy">' * 20,
+        "<p>https://example.org/home/someone and ../tmp/x</p>",
+        "<h2>x</h2><h3>x</h3><h2>x</h2>",
     ],
 )
 def test_what_is_allowed_is_no_problem(tmp_path: Path, added: str) -> None:
@@ -160,6 +171,26 @@ def test_a_problem_of_a_style_sheet_is_found(tmp_path: Path, sheet: str, problem
 def test_a_style_sheet_may_load_what_lies_in_the_site(tmp_path: Path) -> None:
     sheet = "/* url(gone.png) */ p { background: url('../figures/a%20map.png'), url(data:image/png;base64,AA==) }"
     assert check_site(make_site(tmp_path, **{"static__site.css": sheet})) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("fetch('data.json');", "fetch"),
+        ("new XMLHttpRequest()", "XMLHttpRequest"),
+        ("import('./more.js')", "import("),
+        ("image.src = 'https://example.org/a.png'", "https://example.org"),
+        ("image.src = '//example.org/a.png'", "'//example.org"),
+    ],
+)
+def test_a_script_that_may_load_from_elsewhere_is_found(tmp_path: Path, script: str, found: str) -> None:
+    site = make_site(tmp_path, **{"static__site.js": script})
+    assert check_site(site) == [f"static/site.js: may load from elsewhere: {found!r}"]
+
+
+def test_a_script_may_name_namespaces_and_explain_itself(tmp_path: Path) -> None:
+    script = "// We never fetch.\n/* https://example.org */\nmake('http://www.w3.org/2000/svg', 'a'); // on\n"
+    assert check_site(make_site(tmp_path, **{"static__site.js": script})) == []
 
 
 @pytest.mark.parametrize(

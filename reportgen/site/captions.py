@@ -9,7 +9,7 @@ Markdown here has tables, footnotes, fenced code, and references to layers and f
 - In a table cell, where a bare `|` starts the next cell, write `[[conv1\\|the first layer]]`.
 - `\\[[conv1]]`, code and blocks of raw HTML are left as they are.
 
-A caption's `#` becomes `<h3>`, since the levels above belong to the page. Pictures aren't supported: the
+A caption's `#` becomes `<h2>` or `<h3>`, since the levels above belong to the page. Pictures aren't supported: the
 alternative text of one stays. Raw HTML is allowed as far as Markdown could have said it.
 """
 
@@ -185,12 +185,13 @@ def _warn(key: str, known: Mapping[str, list[str]]) -> str:
     return f"{problem}; {did_you_mean(name, known[place])}".rstrip("; ")
 
 
-def to_html(markdown: str, *, link: Link, prefix: str, label: Label = str) -> Markup:
+def to_html(markdown: str, *, link: Link, prefix: str, label: Label = str, level: int = 3) -> Markup:
     """Return `markdown` as HTML that holds nothing but the allowed elements, attributes and addresses.
 
     `link` gives the address for the name in each `[[name]]`, `label` its text; where there is no address the name
     stays, marked `<span class="unknown-reference">`. Different values of `prefix` (any text) keep the ids of
-    footnotes apart when several captions share a page; `id` occurs nowhere else.
+    footnotes apart when several captions share a page; `id` occurs nowhere else. The highest headings become those
+    of `level` (1 to 6), and the others follow without a gap.
 
     Addresses may be relative to the page, fragments, or `http`, `https` and `mailto`. Classes are
     `footnote`, `footnote-ref`, `footnote-backref`, `unknown-reference`, `align-left`, `align-center`,
@@ -199,8 +200,8 @@ def to_html(markdown: str, *, link: Link, prefix: str, label: Label = str) -> Ma
     if not markdown.strip():
         return Markup("")
     token = hashlib.sha256(markdown.encode("utf-8", "surrogatepass")).hexdigest()
-    converted = _convert(markdown, _References(link, label), f"{token}_{slugify(prefix)}-", token).html
-    cleaned = _sanitise(converted, token).replace(token, "")
+    converted = _convert(markdown, _References(link, label), f"{token}_{slugify(prefix)}-", token, level).html
+    cleaned = _sanitise(converted, token, level).replace(token, "")
     # nh3 has escaped or removed everything that isn't on the lists below.
     return Markup(replace_controls(cleaned).strip())  # noqa: S704
 
@@ -236,13 +237,13 @@ class _Converted:
     unknown: list[str]
 
 
-def _convert(markdown: str, references: _References, prefix: str, token: str) -> _Converted:
+def _convert(markdown: str, references: _References, prefix: str, token: str, level: int = 3) -> _Converted:
     """Run Markdown, with `token` at the head of every class and `prefix` of every id that it generates.
 
     The token can't occur in the text, being its hash: that tells generated attributes from an author's.
     """
     text = replace_controls(markdown.replace("\r\n", "\n").replace("\r", "\n"))
-    finish = _Finish(prefix, token)
+    finish = _Finish(prefix, token, level)
     extensions = [
         TableExtension(use_align_attribute=True),
         _Footnotes(BACKLINK_TEXT="&#8617;&#65038;", BACKLINK_TITLE="Back to the text"),
@@ -324,14 +325,16 @@ def _literally(text: str) -> str:
 class _Finish(Treeprocessor):
     """Shifts headings, replaces pictures, marks generated attributes, and collects unknown references."""
 
-    def __init__(self, prefix: str, token: str) -> None:
+    def __init__(self, prefix: str, token: str, level: int) -> None:
         super().__init__()
         self.unknown: list[str] = []
+        self._level = level
         self._prefix = prefix
         self._token = token
 
     def run(self, root: Element) -> None:
         _drop_dead_backlinks(root)
+        _shift_headings(root, self._level)
         for element in root.iter():
             if "data-name" in element.attrib:
                 self.unknown.append(element.attrib.pop("data-name"))
@@ -353,14 +356,19 @@ class _Finish(Treeprocessor):
 
 def _simplify(element: Element) -> None:
     """Turn `element` into what the pages have room for."""
-    if re.fullmatch("h[1-6]", element.tag):
-        element.tag = f"h{min(int(element.tag[1]) + 2, 6)}"
-    elif element.tag == "img":
+    if element.tag == "img":
         alternative = element.get("alt", "")
         element.attrib.clear()
         element.tag, element.text = "span", alternative
     elif "align" in element.attrib:
         element.set("class", f"align-{element.attrib.pop('align')}")
+
+
+def _shift_headings(root: Element, level: int) -> None:
+    headings = [element for element in root.iter() if re.fullmatch("h[1-6]", element.tag)]
+    levels = sorted({element.tag for element in headings})
+    for element in headings:
+        element.tag = f"h{min(level + levels.index(element.tag), 6)}"
 
 
 def _drop_dead_backlinks(root: Element) -> None:
@@ -372,7 +380,7 @@ def _drop_dead_backlinks(root: Element) -> None:
                 parent.remove(child)
 
 
-_BLOCKS = frozenset(["h3", "h4", "h5", "h6", "p", "div", "blockquote", "hr", "pre"])
+_BLOCKS = frozenset(["p", "div", "blockquote", "hr", "pre"])
 _INLINES = frozenset(["a", "br", "code", "del", "em", "span", "strong", "sub", "sup"])
 _LISTS = frozenset(["ul", "ol", "li", "dl", "dt", "dd"])
 _TABLES = frozenset(["table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td"])
@@ -403,7 +411,7 @@ def replace_controls(text: str) -> str:
     return text if text.isprintable() else _CONTROLS.sub("\ufffd", text)
 
 
-def _sanitise(html: str, token: str) -> str:
+def _sanitise(html: str, token: str, level: int) -> str:
     """Return `html` with the allowed parts alone, such that cleaning it again would change nothing.
 
     Dropping an element can leave its content where HTML does not allow it (a link in a link), and drop the
@@ -414,7 +422,7 @@ def _sanitise(html: str, token: str) -> str:
         found: set[str] = set()
         cleaned = nh3.clean(
             html,
-            tags=set(_TAGS),
+            tags=_TAGS | {f"h{number}" for number in range(level, 7)},
             attributes=_ATTRIBUTES,
             attribute_filter=_attribute_filter(token, ids, found),
             url_schemes=set(_SCHEMES),

@@ -1,12 +1,13 @@
 """A record becomes pages: what stands on each, in which order, and what it links to. Data only, no HTML."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from reportgen.site.neighbourhood import Graph, Neighbourhood
 from reportgen.site.numbering import Numbering
+from reportgen.site.paging import Part, Weight, split, weigh
 from reportgen.site.record import (
     DRAWN,
     FAILED,
@@ -21,7 +22,8 @@ from reportgen.site.shown import SHOWN_MAP, Shown, show
 from reportgen.site.tree import Branch, Gap, Group, Leaf, Row, around, flags_of, group_rows, layers_script
 
 _THUMBNAILS = 4
-_THUMBNAIL_BUDGET = 6000
+_ROW_BUDGET = 11_500
+"""So many elements may make up the rows of the index, each of five and a thumbnail an image."""
 SIMILARITY_KINDS = ("layer_cka",)
 UNNUMBERED_KINDS = ("colour_bar", "preview")
 """Kinds that pages use and don't show as figures."""
@@ -74,10 +76,22 @@ class IndexPage:
     unselected: int
     figures: tuple[Shown, ...]
     addresses: Mapping[str, str]
+    thumbnails: int
+
+
+@dataclass(frozen=True)
+class Jump:
+    """An image in the list of a layer's images; `address` is that of its panel, empty if that is on this page."""
+
+    image: ImageEntry
+    seen: Shown | None
+    address: str
 
 
 @dataclass(frozen=True)
 class LayerPage:
+    """A layer's own page (`part` 1 of `parts`), or one that continues it with further images."""
+
     template = "layer.html.jinja"
     path: str
     layer: LayerEntry
@@ -91,6 +105,10 @@ class LayerPage:
     bar: Shown | None
     graph: Neighbourhood
     addresses: Mapping[str, str]
+    own: str
+    part: int
+    parts: tuple[Part, ...]
+    jumps: tuple[Jump, ...]
 
 
 @dataclass(frozen=True)
@@ -139,13 +157,39 @@ class Pages:
         self.numbering = Numbering(record.figures, record.images, self._page_of)
 
     def __iter__(self) -> Iterator[Page]:
-        yield self._index()
-        yield from map(self._layer, range(len(self._selected)))
-        yield from map(self._image, range(len(self._record.images)))
-        similar = tuple(self._show(figure) for figure in self._spanning if figure.kind in SIMILARITY_KINDS)
+        return (make() for make in self.makers.values())
+
+    @cached_property
+    def makers(self) -> dict[str, Callable[[], Page]]:
+        """What makes each page, by its address, in order: each is made when it is wanted, for there may be many."""
+        makers: dict[str, Callable[[], Page]] = {IndexPage.path: self._index}
+        for position, layer in enumerate(self._selected):
+            for part in self._parts[layer.name]:
+                makers[part.address] = partial(self._layer, position, part)
+        for position, image in enumerate(self._record.images):
+            makers[image_address(image)] = partial(self._image, position)
         if self.has_similarity:
-            yield SimilarityPage(similar, self._addresses, self._pictures)
-        yield AboutPage(self._tally, self._addresses)
+            makers[SimilarityPage.path] = self._similarity
+        return {**makers, AboutPage.path: lambda: AboutPage(self._tally, self._addresses)}
+
+    def _similarity(self) -> SimilarityPage:
+        similar = tuple(self._show(figure) for figure in self._spanning if figure.kind in SIMILARITY_KINDS)
+        return SimilarityPage(similar, self._addresses, self._pictures)
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[Part, ...]]:
+        """The pages of each layer."""
+        return {layer.name: self._split(layer) for layer in self._selected}
+
+    def _split(self, layer: LayerEntry) -> tuple[Part, ...]:
+        drawn = ((image.id, self._figures.get((layer.name, image.id))) for image in self._record.images)
+        panels = [(image, figures) for image, figures in drawn if figures]
+        return split(layer, panels, sum(map(weigh, self._figures.get((layer.name, None), ())), start=Weight(0, 0)))
+
+    def panel_address(self, layer: str, image: str) -> str:
+        """Return the address of what a layer's pages show for an image; of its own page if that is nothing."""
+        drawn = any(image in part.images for part in self._parts[layer])
+        return self._layer_page_of(layer, image) + (f"#{image}" if drawn else "")
 
     def _page_of(self, figure: FigureEntry) -> str:
         """The page that shows a figure in full, with its caption; empty where none does."""
@@ -153,12 +197,16 @@ class Pages:
         if figure.image and image is None:
             return ""
         if figure.layer:
-            return self.layer_address(figure.layer)
+            return self._layer_page_of(figure.layer, figure.image)
         if image is not None:
             return image_address(image)
         if figure.kind in UNNUMBERED_KINDS:
             return ""
         return SimilarityPage.path if figure.kind in SIMILARITY_KINDS else IndexPage.path
+
+    def _layer_page_of(self, layer: str, image: str | None) -> str:
+        holding = (part.address for part in self._parts.get(layer, ()) if image in part.images)
+        return next(holding, self.layer_address(layer))
 
     def _show(self, figure: FigureEntry) -> Shown:
         return show(figure, self.numbering.place(figure))
@@ -243,7 +291,7 @@ class Pages:
         unselected = len(self._record.layers) - len(self._selected)
         elsewhere = (*SIMILARITY_KINDS, *UNNUMBERED_KINDS)
         figures = tuple(self._show(figure) for figure in self._spanning if figure.kind not in elsewhere)
-        return IndexPage(images, self._groups, self._tally, unselected, figures, self._addresses)
+        return IndexPage(images, self._groups, self._tally, unselected, figures, self._addresses, self._thumbnails)
 
     def _top(self, image: ImageEntry) -> str:
         """The most probable class with its probability, from the first output that is class scores."""
@@ -274,12 +322,14 @@ class Pages:
     def _positions(self) -> dict[str, int]:
         return {layer.name: position for position, layer in enumerate(self._selected)}
 
+    @cached_property
+    def _thumbnails(self) -> int:
+        """How many images have a thumbnail in each row of the index: with very many layers fewer, to open fast."""
+        return max(0, min(_THUMBNAILS, _ROW_BUDGET // max(1, len(self._selected)) - 5))
+
     def _row(self, position: int, layer: LayerEntry) -> Row:
-        # A row of thumbnails for each of very many layers would make the index slow to open.
-        most = max(1, min(_THUMBNAILS, _THUMBNAIL_BUDGET // max(1, len(self._selected))))
-        thumbnails = (
-            self._shown(layer.name, image.id, "channel_sum", "", 56) for image in self._record.images[:most]
-        )
+        images = self._record.images[: self._thumbnails]
+        thumbnails = (self._shown(layer.name, image.id, "channel_sum", "", 56) for image in images)
         return Row(
             layer,
             position,
@@ -289,25 +339,37 @@ class Pages:
             flags_of(layer, self._find(layer.name, None, "health")),
         )
 
-    def _layer(self, position: int) -> LayerPage:
+    def _layer(self, position: int, part: Part) -> LayerPage:
         layer = self._selected[position]
-        panels = tuple(self._panel(layer, image) for image in self._record.images)
-        summary = tuple(self._show(figure) for figure in self._figures.get((layer.name, None), ()))
-        present = {shown.figure.kind for part in (*(panel.figures for panel in panels), summary) for shown in part}
+        spanning = self._figures.get((layer.name, None), ()) if part.number == 1 else ()
+        images = [image for image in self._record.images if image.id in part.images]
+        keys = [(layer.name, None), *((layer.name, image.id) for image in self._record.images)]
+        present = {figure.kind for key in keys for figure in self._figures.get(key, ())}
         return LayerPage(
-            path=self.layer_address(layer.name),
+            path=part.address,
             layer=layer,
             before=self._neighbour(position - 1),
             after=self._neighbour(position + 1),
             reads=self._links(layer.parents),
             feeds=self._links(self._feeds.get(layer.name, [])),
             kinds=tuple(kind for kind in self._record.kinds if kind.name in present),
-            panels=tuple(panel for panel in panels if panel.figures),
-            summary=summary,
+            panels=tuple(self._panel(layer, image) for image in images),
+            summary=tuple(map(self._show, spanning)),
             bar=self._bar,
             graph=self._graph.around(layer.name),
             addresses=self._addresses,
+            own=self.layer_address(layer.name),
+            part=part.number,
+            parts=self._parts[layer.name],
+            jumps=tuple(self._jumps(layer, part)),
         )
+
+    def _jumps(self, layer: LayerEntry, part: Part) -> Iterator[Jump]:
+        addresses = {id: each.address for each in self._parts[layer.name] for id in each.images}
+        for image in self._record.images:
+            if image.id in addresses:
+                elsewhere = "" if image.id in part.images else f"{addresses[image.id]}#{image.id}"
+                yield Jump(image, self._shown(None, image.id, "input", "seen", 36), elsewhere)
 
     def _panel(self, layer: LayerEntry, image: ImageEntry) -> Panel:
         figures = tuple(self._show(figure) for figure in self._figures.get((layer.name, image.id), ()))
@@ -348,7 +410,7 @@ class Pages:
             module = layer.name.split(".")[0] if "." in layer.name else ""
             if not strips or strips[-1][0] != module:
                 strips.append((module, []))
-            strips[-1][1].append(Frame(layer, f"{self.layer_address(layer.name)}#{image.id}", shown))
+            strips[-1][1].append(Frame(layer, self.panel_address(layer.name, image.id), shown))
         return tuple(Strip(name, tuple(frames)) for name, frames in strips)
 
     def _shown(self, layer: str | None, image: str, kind: str, view: str, side: int) -> Shown | None:

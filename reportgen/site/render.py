@@ -1,8 +1,8 @@
 """Pages become HTML: the Jinja environment, the static files, and every page of a record."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jinja2
@@ -22,7 +22,19 @@ from reportgen.site.tree import Branch, Gap
 __all__ = ["STATIC", "Rendered", "check_theme", "render", "templates_directory"]
 
 LAYERS = "layers.js"
-STATIC = ("site.css", "site.js", LAYERS, "filter.js", "sidebar.js", "keys.js", "channels.js", "matrix.js")
+STATIC = (
+    "site.css",
+    "site.js",
+    LAYERS,
+    "filter.js",
+    "sidebar.js",
+    "keys.js",
+    "channels.js",
+    "matrix.js",
+    "turn.js",
+    "print.js",
+    "icon.svg",
+)
 """The files that every page loads, in this order: those of templates/static, and the list of layers."""
 
 
@@ -30,7 +42,8 @@ STATIC = ("site.css", "site.js", LAYERS, "filter.js", "sidebar.js", "keys.js", "
 class Rendered:
     """The files that make up the pages of a site, by path, and what to tell the user about captions and templates.
 
-    `files` are texts: pages, style sheets, scripts; `binaries` are other static files.
+    `files` are texts: pages, style sheets, scripts; `binaries` are other static files. A page is made each time
+    that it is asked for, so that never more than one needs to be in memory.
     """
 
     files: Mapping[str, str]
@@ -40,7 +53,12 @@ class Rendered:
     @property
     def contents(self) -> dict[str, str | bytes]:
         """All files, whatever they hold."""
-        return {**self.binaries, **self.files}
+        return dict(self.items())
+
+    def items(self) -> Iterator[tuple[str, str | bytes]]:
+        """Yield the path and content of each file, one after the other."""
+        yield from self.binaries.items()
+        yield from self.files.items()
 
 
 def render(record: Record, theme: Theme | None = None) -> Rendered:
@@ -49,7 +67,8 @@ def render(record: Record, theme: Theme | None = None) -> Rendered:
     Raises UsageError, naming file and line, when a template of the user's in `theme` fails.
     """
     renderer = _Renderer(record, theme or Theme())
-    files = dict(renderer.files())
+    # Templates of the user's fail here, before anything is written, and say only then what they did not use.
+    files = dict(renderer) if theme is not None and theme.directory else renderer
     return Rendered(files, renderer.warnings(), renderer.binaries)
 
 
@@ -58,7 +77,7 @@ def check_theme(theme: Theme) -> None:
     theme.check(_environment(theme))
 
 
-class _Renderer:
+class _Renderer(Mapping[str, str]):
     def __init__(self, record: Record, theme: Theme) -> None:
         self._record = record
         self._pages = Pages(record)
@@ -80,12 +99,35 @@ class _Renderer:
         )
         theme.check(self._environment)
 
-    def files(self) -> Iterator[tuple[str, str]]:
-        yield from self._static.items()
-        for page in self._pages:
-            numbers = dict(_numbers_of(page))
-            yield from numbers.items()
-            yield page.path, self._render(page, next(iter(numbers), ""))
+    def __getitem__(self, path: str) -> str:
+        return self._static[path] if path in self._static else self._makers[path]()
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._static or path in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._static
+        yield from self._makers
+
+    def __len__(self) -> int:
+        return len(self._static) + len(self._makers)
+
+    @cached_property
+    def _makers(self) -> dict[str, Callable[[], str]]:
+        """What makes each page, and each script of numbers, by its path."""
+        makers: dict[str, Callable[[], str]] = {}
+        for path, make in self._pages.makers.items():
+            for numbers in dict(_numbers_of(make())):
+                makers[numbers] = partial(self._numbers, make)
+            makers[path] = partial(self._page, make)
+        return makers
+
+    def _numbers(self, make: Callable[[], Page]) -> str:
+        return next(text for _, text in _numbers_of(make()))
+
+    def _page(self, make: Callable[[], Page]) -> str:
+        page = make()
+        return self._render(page, next((path for path, _ in _numbers_of(page)), ""))
 
     def warnings(self) -> list[str]:
         record = self._record
@@ -131,23 +173,24 @@ class _Renderer:
     def _caption_filter(self, root: str) -> Any:
         """Return the function that templates call for the user's text at a place."""
 
-        def caption(group: str, name: str = "") -> Markup:
+        def caption(group: str, name: str = "", level: int = 2) -> Markup:
             text = getattr(self._captions, group)(name) if name else getattr(self._captions, group)
             # A text that stands on many pages is converted once, unless it has footnotes, whose ids differ.
-            return self._html(text, root, slugify(f"{group}-{name}") if "[^" in text else "")
+            return self._html(text, root, slugify(f"{group}-{name}") if "[^" in text else "", level)
 
         return caption
 
-    def _to_html(self, text: str, root: str, prefix: str) -> Markup:
+    def _to_html(self, text: str, root: str, prefix: str, level: int) -> Markup:
         def link(name: str) -> str | None:
             address = self._address(name)
             return None if address is None else root + address
 
-        return to_html(text, link=link, prefix=prefix, label=self._label)
+        return to_html(text, link=link, prefix=prefix, label=self._label, level=level)
 
 
 def _environment(theme: Theme) -> jinja2.Environment:
     environment = theme.environment()
+    environment.auto_reload = False
     environment.finalize = _printable
     environment.filters.update(
         axes=axes,
@@ -168,7 +211,9 @@ def _environment(theme: Theme) -> jinja2.Environment:
 
 def _printable(value: Any) -> Any:
     """Replace the characters that HTML forbids, which names of files and errors may hold."""
-    return replace_controls(value) if type(value) is str else value
+    if type(value) is not str or (value.isascii() and value.isprintable()):
+        return value
+    return replace_controls(value)
 
 
 def _numbers_of(page: Page) -> Iterator[tuple[str, str]]:

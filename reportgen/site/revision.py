@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ def rewrite(
         changes["problems"] = [problem for problem in record.problems if not str(problem).startswith(PROBLEM)]
     record = dataclasses.replace(record, **changes, options=_options(record, theme, base_url))
     rendered = _render(site, record, theme, sums)
-    pages = {**rendered.contents, FILE_NAME: to_json(record)}
+    parts: list[Any] = [{FILE_NAME: to_json(record)}, rendered.binaries, rendered.files]
+    pages: Mapping[str, str | bytes] = ChainMap(*parts)  # and no dict: a page is made when it is written
     written = {name for name in sums if name.endswith(".html") or name.startswith("static/")}
     revise(site, pages, frozenset(written - set(pages)))
     html = sum(name.endswith(".html") for name in pages)
@@ -98,7 +100,10 @@ def _options(record: Record, theme: Theme | None, base_url: str | None) -> Mappi
 def _render(site: Path, record: Record, theme: Theme | None, sums: Mapping[str, str]) -> Rendered:
     """The pages of `record`. What fails is the record's fault where it is no longer the one that was written."""
     try:
-        return render(record, theme)
+        rendered = render(record, theme)
+        written = hashlib.sha256((site / FILE_NAME).read_bytes()).hexdigest() == sums.get(FILE_NAME)
+        # Every page is made before the first is written, unless it was made of this very record before.
+        return rendered if written else dataclasses.replace(rendered, files=dict(rendered.files))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         digest = hashlib.sha256((site / FILE_NAME).read_bytes()).hexdigest()
         if digest == sums.get(FILE_NAME):

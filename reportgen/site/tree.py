@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from reportgen.site.axes import operation, shape
 from reportgen.site.captions import replace_controls
@@ -33,12 +34,14 @@ class Group:
     label: str
     parts: tuple["Group | Row", ...]
 
-    @property
+    @cached_property
     def count(self) -> int:
-        return sum(part.count if isinstance(part, Group) else 1 for part in self.parts)
+        """How many layers lie in the module, at any depth."""
+        return sum(map(_size, self.parts))
 
-    @property
+    @cached_property
     def first(self) -> Row:
+        """Its first layer."""
         part = self.parts[0]
         return part.first if isinstance(part, Group) else part
 

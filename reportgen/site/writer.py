@@ -181,8 +181,8 @@ def revise(site: Path, pages: Mapping[str, str | bytes], obsolete: frozenset[str
     staged: list[tuple[Path, Path]] = []
     with _naming(site):
         try:
-            for name, content in sorted(pages.items()):
-                data = _encode(content)
+            for name in sorted(pages):
+                data = _encode(pages[name])
                 sums[name] = hashlib.sha256(data).hexdigest()
                 _stage(site / name, data, staged)
             for name in obsolete:

@@ -237,7 +237,7 @@
   let query = null;
   reportgen.onEnter(page => {
     if (!sidebar) setUp();
-    current = reportgen.layers.findIndex(layer => addressOf(layer) === page.dataset.page);
+    current = reportgen.layers.findIndex(layer => addressOf(layer) === (page.dataset.continues ?? page.dataset.page));
     query = null;
     mark(current < 0 ? null : reveal(current), "page");
     bringIntoView(modules.querySelector("[aria-current=page]"));

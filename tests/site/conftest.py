@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+import reportgen
 from browsing import PROGRAMS
 from canned import chain, make_image, make_layer, make_record, with_model, write_site
+from models_for_tests import Versatile
+from reportgen.figures.base import FigureOptions, Subject
+from reportgen.figures.registry import figure_kinds
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +65,16 @@ def long_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def canned_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site of the canned record. It is shared: read it only."""
     return write_site(with_model(make_record(), random_weights=True), tmp_path_factory.mktemp("canned") / "site")
+
+
+@pytest.fixture(scope="session")
+def versatile_site(
+    tiny_images: tuple[Path, ...], tiny_captions: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A site with every kind of page and of figure. It is shared: read it only."""
+    out = tmp_path_factory.mktemp("versatile") / "site"
+    options = {"captions": tiny_captions, "title": "Everything", "size": 32, "arrays": True, "quiet": True}
+    report = reportgen.build(Versatile().eval(), tiny_images, out, **options)
+    known = figure_kinds(FigureOptions(), Subject((), ()))
+    assert {figure.kind for figure in report.record.figures} == {kind.name for kind in known}
+    return report.site

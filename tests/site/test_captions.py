@@ -107,6 +107,19 @@ def test_headings_start_at_the_third_level() -> None:
     assert [element.tag for element in parse(html)] == ["h3", "h4", "h5", "h6", "h6", "h6"]
 
 
+@pytest.mark.parametrize(
+    ("markdown", "tags"),
+    [
+        ("# a\n\n## b\n\n# c", ["h2", "h3", "h2"]),
+        ("## a\n\n#### b", ["h2", "h3"]),
+        ("###### a", ["h2"]),
+    ],
+)
+def test_headings_follow_the_level_of_their_place_without_a_gap(markdown: str, tags: list[str]) -> None:
+    html = str(to_html(markdown, link=link, prefix="p", level=2))
+    assert [element.tag for element in parse(html)] == tags
+
+
 def test_raw_headings_of_the_page_lose_their_tags() -> None:
     html = render("<h1>Mine</h1>\n\n<h2>Too</h2>")
     assert_safe(html)
