@@ -1,7 +1,6 @@
 """The scripts with the numbers of channels, read back as JSON."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +151,9 @@ def test_pages_of_wide_layers_and_many_images_stay_small() -> None:
     channels = 2048
     figures = [grid("conv", image.id, channels) for image in images]
     record = make_record(chain(["conv"]), images, figures=figures)
-    start = time.perf_counter()
     files = render(record).files
-    assert time.perf_counter() - start < 10
-    assert len(files["layers/conv.html"].encode()) < 1_500_000
-    (script,) = (text for name, text in files.items() if name.startswith("static/channels/"))
-    assert len(script) < 8_000_000
+    pages = [name for name in files if name.startswith(("layers/", "more/"))]
+    scripts = [name for name in files if name.startswith("static/channels/")]
+    assert len(scripts) == len(pages)
+    assert max(len(files[name].encode()) for name in pages) < 1_500_000
+    assert sum(len(files[name]) for name in scripts) < 8_000_000
