@@ -64,7 +64,7 @@ def run(command: str) -> int:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands(command: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if command.startswith("reportgen render"):
+    if command.startswith(("reportgen render", "reportgen pack")):
         assert run("reportgen build resnet18 photos/ --weights none --nodes conv1 --out report --quiet") == 0
     code = run(command)
     said = capsys.readouterr()
@@ -75,7 +75,8 @@ def test_commands(command: str, desk: Path, capsys: pytest.CaptureFixture[str]) 
         return
     assert code == 0, said.err
     if "--out" in command:
-        assert (desk / shlex.split(command)[-1] / "index.html").is_file()
+        out = desk / shlex.split(command)[-1]
+        assert (out if out.suffix else out / "index.html").is_file()
 
 
 @pytest.mark.parametrize("code", PYTHON)
@@ -85,7 +86,7 @@ def test_python(code: str, desk: Path) -> None:
 
 def test_every_command_is_covered() -> None:
     assert len(COMMANDS) >= 8
-    assert {shlex.split(command)[1] for command in COMMANDS} == {"build", "nodes", "render"}
+    assert {shlex.split(command)[1] for command in COMMANDS} == {"build", "nodes", "pack", "render"}
     assert len(PYTHON) >= 2
     assert len(TOML) == 1
 
