@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return _complain(str(error), error.exit_code)
     except _Terminated:
-        return _complain("terminated; nothing was written", TERMINATED)
+        return _complain("terminated; no half of a site was left", TERMINATED)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written", INTERRUPTED)
+        return _complain("interrupted; no half of a site was left", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,11 @@ class Scenario:
             assert read_tree(self.directory / neighbour) == {"precious.txt": b"mine"}
 
     def check_clean(self) -> None:
-        """What a next run makes is the new site, and nothing lies beside it."""
+        """What a next run finds and makes is whole, and then nothing lies beside it."""
+        if self.before and not self.target.exists():
+            with suppress(OutputError):
+                SiteWriter(self.target)
+            assert read_tree(self.target) == self.before, "the old site was not put back"
         write(self.target, self.new)
         assert read_tree(self.target) == self.after
         assert not (self.parent / ".site.reportgen").exists()

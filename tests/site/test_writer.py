@@ -63,6 +63,15 @@ def test_a_site_is_published_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
+def test_what_is_written_last_counts(tmp_path: Path) -> None:
+    with SiteWriter(tmp_path / "site") as writer:
+        writer.write("a", "longer at first")
+        writer.write("a", "short")
+        writer.publish()
+    assert (tmp_path / "site" / "a").read_text() == "short"
+    assert read_manifest(tmp_path / "site") == {"a": hashlib.sha256(b"short").hexdigest()}
+
+
 def test_the_writer_counts_what_it_wrote(tmp_path: Path) -> None:
     with SiteWriter(tmp_path / "site") as writer:
         writer.write("a", "é")
