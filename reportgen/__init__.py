@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from reportgen.driver import Report
     from reportgen.entities import Activation
     from reportgen.inputs.images import Item
+    from reportgen.rebuilding import Rebuilt
     from reportgen.site.revision import Revision
+    from reportgen.site.verify import Difference
 
 __version__ = "0.1.0"
 
@@ -32,8 +34,10 @@ __all__ = [
     "ReportError",
     "UsageError",
     "build",
+    "rebuild",
     "render",
     "stream",
+    "verify",
 ]
 
 
@@ -81,6 +85,37 @@ def render(
     from reportgen.site.revision import rewrite
 
     return rewrite(Path(site), captions=Path(captions) if captions else None, title=title)
+
+
+def verify(site: str | os.PathLike[str]) -> "Difference":
+    """Return how the files of `site` differ from its SHA256SUMS: those that were changed, are missing, were added.
+
+    Does not load torch. Raises InputError when `site` has no manifest that can be read.
+    """
+    from reportgen.site.verify import verify as verify_site
+
+    return verify_site(Path(site))
+
+
+def rebuild(
+    site: str | os.PathLike[str],
+    model: "str | nn.Module | None" = None,
+    images: "Iterable[Item] | Item" = (),
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    statistics: str | os.PathLike[str] | None = None,
+) -> "Rebuilt":
+    """Build `site` again with the options that it records, and return in which files it differs.
+
+    Nothing is written. `model`, `images`, `weights` (a file) and `statistics` (a directory) are what the site was
+    built from. Their hashes are compared with the recorded ones before anything is run.
+
+    Raises UsageError when one is needed that is not given, InputError when one is not what it was.
+    """
+    from reportgen.rebuilding import rebuild as rebuild_site
+
+    further = Path(statistics) if statistics else None
+    return rebuild_site(Path(site), model, _listed(images), weights=weights, statistics=further)
 
 
 def _listed(images: "Iterable[Item] | Item") -> "Iterable[Item]":

@@ -5,12 +5,13 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 import reportgen
@@ -21,9 +22,11 @@ from reportgen.figures.layer_cka import batch_size
 from reportgen.figures.registry import check_kinds, figure_kinds, read_options
 from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
+from reportgen.inputs.identity import source_sha256, state_sha256
 from reportgen.inputs.images import BadImage, ImageSource, Item, Skip, find_images, none_usable
 from reportgen.inputs.models import Model, load_model
 from reportgen.inputs.precision import device_name
+from reportgen.inputs.weights import SEED
 from reportgen.ledger import Ledger, kind_entries
 from reportgen.measuring import measure
 from reportgen.names import slugify
@@ -38,9 +41,10 @@ from reportgen.network.isolation import (
 )
 from reportgen.network.selection import Selection, select
 from reportgen.network.tracing import trace_model
-from reportgen.options import Options
+from reportgen.options import Options, source_date
 from reportgen.progress import Progress
 from reportgen.site.captions import read_captions
+from reportgen.site.manifest import Sums
 from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, to_json
 from reportgen.site.render import render
 from reportgen.site.writer import SiteWriter, figure_stem
@@ -49,6 +53,28 @@ Spec = str | nn.Module
 
 _EXTRAS = {"timm": ("timm",), "hf": ("transformers",)}
 """The packages that models of a source come from."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A build that is checked as far as it can be without the model. `further` feed the statistics only.
+
+    `directory` is where relative paths in `spec` start; `bad` collects the images that are left out.
+    """
+
+    spec: Spec
+    sources: tuple[ImageSource, ...]
+    further: tuple[ImageSource, ...]
+    options: Options
+    figure_options: FigureOptions
+    captions: Mapping[str, str]
+    directory: Path | None = None
+    bad: list[BadImage] = field(default_factory=list)
+
+    @property
+    def skip(self) -> Skip | None:
+        """What is told of a bad image; None when one ends the build."""
+        return self.bad.append if self.options.skip_bad else None
 
 
 @dataclass(frozen=True)
@@ -82,35 +108,9 @@ def build_report(
     then as it was, and so is a module that was passed in.
     """
     started = time.perf_counter()
-    figure_options = _check_early(options)
-    captions = read_captions(options.captions).texts if options.captions else {}
-    bad: list[BadImage] = []
-    skip = bad.append if options.skip_bad else None
-    sources = find_images(items, skip)
-    further = find_images([options.statistics], skip) if options.statistics else ()
+    plan = make_plan(spec, items, options, directory)
     with SiteWriter(out, force=options.force) as writer:
-        model = _load(spec, options, directory)
-        if model.form.most == 1 and options.cka_examples == "auto":
-            # Batches of one image have no pairs of images to compare.
-            figure_options = dataclasses.replace(figure_options, cka_examples="positions")
-        with untouched(model.module):
-            if skip:
-                sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
-            first, waiting = _peek(_batches(model, sources, further, options, skip))
-            if first is None or not sources:
-                raise none_usable(bad)
-            network = _network(model, first, options)
-            selection = select(network.layers, options.nodes, options.exclude)
-            subject = _subject(network, selection, model, options, len(sources), len(further))
-            kinds = figure_kinds(figure_options, subject, options.figures)
-            ledger = Ledger(network, selection)
-            with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
-                for product in measure(network, selection, waiting, kinds, ledger, progress):
-                    _keep(product, writer, ledger)
-        if not ledger.images:
-            raise none_usable(bad)
-        record = _record(model, network, ledger, kinds, captions, options, bad)
-        _check_complete(record, options)
+        record = measured(plan, writer)
         rendered = render(record)
         for name, text in {**rendered.files, FILE_NAME: to_json(record)}.items():
             writer.write(name, text)
@@ -119,7 +119,55 @@ def build_report(
     return Report(writer.target, record, tuple(rendered.warnings), writer.files, writer.bytes_written, seconds)
 
 
-def _keep(product: Product, writer: SiteWriter, ledger: Ledger) -> None:
+def make_plan(
+    spec: Spec,
+    items: Iterable[Item],
+    options: Options,
+    directory: Path | None = None,
+    captions: Mapping[str, str] | None = None,
+) -> Plan:
+    """Check what can be checked before a model is loaded: options, captions (unless given), images. ReportError."""
+    source_date()
+    figure_options = _check_early(options)
+    if captions is None:
+        captions = read_captions(options.captions).texts if options.captions else {}
+    bad: list[BadImage] = []
+    skip = bad.append if options.skip_bad else None
+    sources = find_images(items, skip)
+    further = find_images([options.statistics], skip) if options.statistics else ()
+    return Plan(spec, sources, further, options, figure_options, captions, directory, bad)
+
+
+def measured(plan: Plan, writer: Sums) -> Record:
+    """Walk the network for all images, write the figures and data files, and return the record of it all."""
+    options, figure_options, skip = plan.options, plan.figure_options, plan.skip
+    sources, further = plan.sources, plan.further
+    model = _load(plan.spec, options, plan.directory)
+    if model.form.most == 1 and options.cka_examples == "auto":
+        # Batches of one image have no pairs of images to compare.
+        figure_options = dataclasses.replace(figure_options, cka_examples="positions")
+    with untouched(model.module):
+        if skip:
+            sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
+        first, waiting = _peek(_batches(model, sources, further, options, skip))
+        if first is None or not sources:
+            raise none_usable(plan.bad)
+        network = _network(model, first, options)
+        selection = select(network.layers, options.nodes, options.exclude)
+        subject = _subject(network, selection, model, options, len(sources), len(further))
+        kinds = figure_kinds(figure_options, subject, options.figures)
+        ledger = Ledger(network, selection)
+        with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
+            for product in measure(network, selection, waiting, kinds, ledger, progress):
+                _keep(product, writer, ledger)
+    if not ledger.images:
+        raise none_usable(plan.bad)
+    record = _record(model, network, ledger, kinds, plan.captions, options, plan.bad)
+    _check_complete(record, options)
+    return record
+
+
+def _keep(product: Product, writer: Sums, ledger: Ledger) -> None:
     if isinstance(product, DataFile):
         writer.write(f"data/{product.name}", product.content)
         return
@@ -236,6 +284,8 @@ def _record(
         preprocess=model.preprocess.description,
         tracer=network.tracer,
         tracer_reason=network.tracer_reason,
+        state_sha256=state_sha256(model.module),
+        source_sha256=source_sha256(model.module, model.factory_file),
     )
     return Record(
         title=options.title or f"{model.spec.removeprefix('torchvision:')}, layer by layer",
@@ -249,6 +299,7 @@ def _record(
         environment=_environment(model),
         options=_recorded(options),
         generator=f"reportgen {reportgen.__version__}",
+        statistics_images=ledger.statistics_images,
         skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
     )
 
@@ -262,11 +313,23 @@ def _check_complete(record: Record, options: Options) -> None:
 
 
 def _environment(model: Model) -> dict[str, str]:
-    """The versions and the device that the numbers may depend on; nothing that names a person or a machine."""
+    """What the numbers may depend on besides the inputs; nothing that names a person or a machine.
+
+    The time of day is not in it, so that the same inputs give the same bytes, unless SOURCE_DATE_EPOCH gives one.
+    """
     packages = ["torch", "torchvision", "numpy", "pillow", "matplotlib", *_EXTRAS.get(model.source, ())]
     versions = {package: version(package) for package in packages}
     device = device_name(device_and_dtype(model.module)[0])
-    return {"reportgen": reportgen.__version__, "python": platform.python_version(), **versions, "device": device}
+    date = source_date()
+    return {
+        "reportgen": reportgen.__version__,
+        "python": platform.python_version(),
+        **versions,
+        "device": device,
+        "threads": str(torch.get_num_threads()),
+        "seed": str(SEED),
+        **({"date": date} if date else {}),
+    }
 
 
 def _recorded(options: Options) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a build learns about each node and figure while it walks: from this the record is made."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from reportgen.site.record import (
     ImageEntry,
     KindEntry,
     LayerEntry,
+    StatisticsImageEntry,
 )
 
 NOT_SELECTED = "not selected"
@@ -55,13 +57,28 @@ class Ledger:
         self._fates = {name: _Fate() for name in selection.names}
         self._slugs = {layer.name: layer.slug for layer in network.layers}
         self._images: list[ImageEntry] = []
+        self.statistics_images: list[StatisticsImageEntry] = []
+        """The images that only feed statistics, in order."""
         self._figures: list[FigureEntry] = []
         self._problems: list[str] = []
 
-    def add_images(self, images: Iterable[InputImage]) -> None:
+    def add_images(self, images: Iterable[InputImage], *, drawn: bool = True) -> None:
         """Enter the images of a batch."""
+        if not drawn:
+            self.statistics_images += [
+                StatisticsImageEntry(image.name, image.sha256, _pixels_sha256(image)) for image in images
+            ]
+            return
         self._images += [
-            ImageEntry(image.id, image.name, image.width, image.height, image.sha256, image.note)
+            ImageEntry(
+                image.id,
+                image.name,
+                image.width,
+                image.height,
+                image.sha256,
+                image.note,
+                _pixels_sha256(image),
+            )
             for image in images
         ]
 
@@ -158,6 +175,10 @@ class Ledger:
             selected=fate is not None,
             reading=known.reading,
         )
+
+
+def _pixels_sha256(image: InputImage) -> str:
+    return hashlib.sha256(image.original.tobytes()).hexdigest()
 
 
 def _status(fate: _Fate) -> tuple[str, str]:

@@ -16,13 +16,14 @@ EVERYONE = {"errors", "names", "reportgen"}
 """`reportgen` is the package itself, for its version; it loads nothing when it is imported."""
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "reportgen": {"driver", "entities", "inputs", "options", "site"},
+    "reportgen": {"driver", "entities", "inputs", "options", "rebuilding", "site"},
     "__main__": {"cli"},
-    "cli": {"driver", "listing", "options"},
+    "cli": {"driver", "listing", "options", "rebuilding", "site"},
     "driver": {
         "entities", "figures", "inputs", "ledger", "measuring", "network", "options", "progress", "site",
     },
     "listing": {"entities", "inputs", "network"},
+    "rebuilding": {"driver", "inputs", "options", "site"},
     "measuring": {"entities", "figures", "ledger", "network", "progress"},
     "ledger": {"entities", "figures", "network", "site"},
     "entities": set(),
