@@ -249,7 +249,7 @@ def sweep(scenario: Scenario, fault: str) -> int:
 
 def flush_nothing() -> None:
     """Let flushing count as a call and cost no time."""
-    os.fsync = lambda descriptor: None
+    os.fsync = lambda fd: None
     system = writer._system
     writer._system = lambda name: (lambda descriptor: 0) if name == "syncfs" else system(name)
 

@@ -22,10 +22,11 @@ class Holder(nn.Module):
 
 
 def test_the_hash_is_that_of_names_types_shapes_and_bytes() -> None:
-    module = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+    linear = nn.Linear(2, 1)
     with torch.no_grad():
-        module[0].weight.copy_(torch.tensor([[1.5, -2.0]]))
-        module[0].bias.fill_(0.25)
+        linear.weight.copy_(torch.tensor([[1.5, -2.0]]))
+        linear.bias.fill_(0.25)
+    module = nn.Sequential(linear, nn.BatchNorm1d(1))
     floats = {
         "0.bias": ("1", [0.25]),
         "0.weight": ("1,2", [1.5, -2.0]),
