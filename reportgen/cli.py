@@ -291,6 +291,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     running.add_argument("--strict", action="store_const", const=True, help="no site when a node or figure fails")
     running.add_argument("--force", action="store_const", const=True, help="replace a report that is there")
+    running.add_argument(
+        "--resume",
+        action="store_const",
+        const=True,
+        help="keep what is done when interrupted, and go on with what an interrupted build has kept",
+    )
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import reportgen
+from reportgen.checkpoint import Checkpoints, resumed
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError
 from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
@@ -23,7 +24,15 @@ from reportgen.figures.registry import check_kinds, figure_kinds, read_options
 from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
 from reportgen.inputs.identity import source_sha256, state_sha256
-from reportgen.inputs.images import BadImage, ImageSource, Item, Skip, find_images, none_usable
+from reportgen.inputs.images import (
+    BadImage,
+    ImageSource,
+    Item,
+    Skip,
+    find_images,
+    none_usable,
+    sha256_of_image,
+)
 from reportgen.inputs.models import Model, load_model
 from reportgen.inputs.precision import device_name
 from reportgen.inputs.weights import SEED
@@ -109,8 +118,8 @@ def build_report(
     """
     started = time.perf_counter()
     plan = make_plan(spec, items, options, directory)
-    with SiteWriter(out, force=options.force) as writer:
-        record = measured(plan, writer)
+    with SiteWriter(out, force=options.force, resume=options.resume) as writer:
+        record = measured(plan, writer, writer if options.resume else None)
         rendered = render(record)
         for name, text in {**rendered.files, FILE_NAME: to_json(record)}.items():
             writer.write(name, text)
@@ -138,8 +147,11 @@ def make_plan(
     return Plan(spec, sources, further, options, figure_options, captions, directory, bad)
 
 
-def measured(plan: Plan, writer: Sums) -> Record:
-    """Walk the network for all images, write the figures and data files, and return the record of it all."""
+def measured(plan: Plan, writer: Sums, resuming: SiteWriter | None = None) -> Record:
+    """Walk the network for all images, write the figures and data files, and return the record of it all.
+
+    `resuming` is the writer where the build may go on from a checkpoint, and leaves some.
+    """
     options, figure_options, skip = plan.options, plan.figure_options, plan.skip
     sources, further = plan.sources, plan.further
     model = _load(plan.spec, options, plan.directory)
@@ -157,6 +169,9 @@ def measured(plan: Plan, writer: Sums) -> Record:
         subject = _subject(network, selection, model, options, len(sources), len(further))
         kinds = figure_kinds(figure_options, subject, options.figures)
         ledger = Ledger(network, selection)
+        if resuming:
+            identity = _identity(plan, model, options)
+            waiting = resumed(waiting, Checkpoints(identity, network, kinds, ledger), resuming)
         with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
             for product in measure(network, selection, waiting, kinds, ledger, progress):
                 _keep(product, writer, ledger)
@@ -304,6 +319,13 @@ def _record(
     )
 
 
+def _identity(plan: Plan, model: Model, options: Options) -> str:
+    """What a checkpoint must have been made of: the model, the images, the options and the versions."""
+    sources = [[source.id, source.name, sha256_of_image(source)] for source in (*plan.sources, *plan.further)]
+    told = (_recorded(options), _environment(model), model.preprocess.description, state_sha256(model.module))
+    return json.dumps([sources, *told], default=str)
+
+
 def _check_complete(record: Record, options: Options) -> None:
     if options.strict and record.problems:
         more = f" (and {len(record.problems) - 1} more)" if len(record.problems) > 1 else ""
@@ -338,7 +360,7 @@ def _recorded(options: Options) -> dict[str, Any]:
     for path in ("captions", "weights", "statistics"):
         values[path] = Path(values[path]).name if values[path] else None
     values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
-    kept = {name: value for name, value in values.items() if name not in ("force", "quiet")}
+    kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "resume")}
     return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk
 
 

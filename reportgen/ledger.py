@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -114,6 +115,15 @@ class Ledger:
                 [f"data/{name}" for name in figure.downloads],
             )
         )
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """All that was entered so far; it can be set to what another ledger of the same build had."""
+        return self._fates, self._images, self.statistics_images, self._figures, self._problems
+
+    @state.setter
+    def state(self, state: tuple[Any, ...]) -> None:
+        self._fates, self._images, self.statistics_images, self._figures, self._problems = state
 
     def slug(self, layer: str | None) -> str:
         """Return the slug of the layer of that name, or an empty string for None."""

@@ -75,6 +75,8 @@ class Options:
     """Leave out images that can't be decoded or preprocessed, and say so, instead of ending."""
     strict: bool = False
     force: bool = False
+    resume: bool = False
+    """Keep what is done when the build is interrupted, and go on with what an interrupted build has kept."""
     quiet: bool = False
 
 
@@ -367,6 +369,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "skip_bad": _flag,
     "strict": _flag,
     "force": _flag,
+    "resume": _flag,
     "quiet": _flag,
 }
 assert set(_READERS) == {field.name for field in fields(Options)}  # noqa: S101 - a slip of ours, not input

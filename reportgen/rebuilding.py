@@ -13,7 +13,7 @@ import torch
 
 from reportgen.driver import Plan, Spec, make_plan, measured
 from reportgen.errors import InputError, UsageError
-from reportgen.inputs.images import ImageSource, Item, decode
+from reportgen.inputs.images import ImageSource, Item, sha256_of_image
 from reportgen.inputs.weights import find_file, sha256_of
 from reportgen.options import Options, make_options
 from reportgen.site.manifest import Sums, read_manifest
@@ -126,7 +126,7 @@ def _check_images(plan: Plan, record: Record) -> None:
 
 
 def _check_hashes(sources: Iterable[ImageSource], recorded: list[tuple[str, str]]) -> None:
-    found = [(source.name, _hash(source)) for source in sources]
+    found = [(source.name, sha256_of_image(source)) for source in sources]
     hashes = dict(recorded)
     for name, digest in found:
         if name in hashes and (name, digest) not in recorded:
@@ -137,12 +137,6 @@ def _check_hashes(sources: Iterable[ImageSource], recorded: list[tuple[str, str]
     added = [name for name, digest in found if (name, digest) not in recorded]
     if added:
         raise InputError(f"{_listed(added)}: the site was not built from it; give its images only")
-
-
-def _hash(source: ImageSource) -> str:
-    if isinstance(source.content, Path):
-        return hashlib.sha256(source.content.read_bytes()).hexdigest()
-    return decode(source).sha256
 
 
 def _check(what: str, found: str, recorded: str | None) -> None:

@@ -19,8 +19,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reportgen": {"driver", "entities", "inputs", "options", "rebuilding", "site"},
     "__main__": {"cli"},
     "cli": {"driver", "listing", "options", "rebuilding", "site"},
+    "checkpoint": {"entities", "figures", "ledger", "network", "site"},
     "driver": {
-        "entities", "figures", "inputs", "ledger", "measuring", "network", "options", "progress", "site",
+        "checkpoint", "entities", "figures", "inputs", "ledger", "measuring", "network", "options", "progress",
+        "site",
     },
     "listing": {"entities", "inputs", "network"},
     "rebuilding": {"driver", "inputs", "options", "site"},

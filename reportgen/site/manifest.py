@@ -76,3 +76,14 @@ def files_of(directory: Path) -> set[str]:
     """Return the path of every file below `directory`, with slashes; a link is a file, wherever it leads."""
     paths = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
     return {path.relative_to(directory).as_posix() for path in paths}
+
+
+def hash_of(path: Path) -> str:
+    """Return the SHA-256 of a plain file; '' for one that can't be read, and for what only leads to a file."""
+    if path.is_symlink() or not path.is_file():
+        return ""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

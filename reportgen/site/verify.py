@@ -1,12 +1,11 @@
 """A site's files against its manifest. Writes nothing and needs no torch."""
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from reportgen.errors import InputError, OutputError
-from reportgen.site.manifest import MANIFEST, files_of, read_manifest
+from reportgen.site.manifest import MANIFEST, files_of, hash_of, read_manifest
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,7 @@ def verify(site: Path) -> Difference:
         names = files_of(site) - {MANIFEST}
     except OSError as error:
         raise InputError(f"{site}: can't be read: {error.strerror}") from None
-    return compare(expected, {name: _hash(site / name) if name in expected else "" for name in names})
-
-
-def _hash(path: Path) -> str:
-    """The SHA-256 of a plain file; nothing for one that can't be read, and for what only leads to a file."""
-    if path.is_symlink() or not path.is_file():
-        return ""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+    return compare(expected, {name: hash_of(site / name) if name in expected else "" for name in names})
 
 
 def _printable(name: str) -> str:

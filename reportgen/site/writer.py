@@ -6,13 +6,15 @@ step, so that the target is always a whole site or what it was before. That dire
     lock   who builds: the file is locked as long as its holder lives, and names it
     site   the new site; after the exchange what the target was
     old    what the target was, where the system can't exchange two directories
+    state  with `resume`: what the build has learned so far, and the hashes of the files that belong to it
 
-and is gone when the build is over. What a killed build left there is put right by the next one. SHA256SUMS lists
-every file of a site, and so tells reportgen's files from the user's.
+and is gone when the build is over (with `resume`, when it is done). What a killed build left there is put right by
+the next one. SHA256SUMS lists every file of a site, and so tells reportgen's files from the user's.
 """
 
 import ctypes
 import errno
+import json
 import os
 import shutil
 import socket
@@ -24,7 +26,7 @@ from pathlib import Path
 
 from reportgen.errors import OutputError
 from reportgen.site.manifest import MANIFEST as MANIFEST
-from reportgen.site.manifest import Sums, check_inside, encode, files_of
+from reportgen.site.manifest import Sums, check_inside, encode, files_of, hash_of
 from reportgen.site.manifest import format_manifest as format_manifest
 from reportgen.site.manifest import read_manifest as read_manifest
 from reportgen.site.record import FILE_NAME
@@ -36,7 +38,8 @@ except ImportError:  # Windows: then a build holds its target by having made the
 
 _GLANCE = 400
 """Characters of a record within which it names its generator."""
-_LOCK, _NEW, _OLD = "lock", "site", "old"
+_LOCK, _NEW, _OLD, _STATE = "lock", "site", "old", "state"
+_NEW_STATE = f"{_STATE}.new"
 _SIGNATURE = b"reportgen\n"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
@@ -48,12 +51,16 @@ class SiteWriter(Sums):
 
     Use as a context manager: leaving it without `publish` discards. Raises OutputError at once when the target
     must not be replaced (see `check_target`), is locked by another build, or its parent can't be written to.
+
+    With `resume` a draft that was left with a checkpoint is gone on with: `resumed` is then what `checkpoint` was
+    last given. This writer, too, then leaves a draft that has a checkpoint, unless it is published.
     """
 
-    def __init__(self, target: Path, *, force: bool = False) -> None:
+    def __init__(self, target: Path, *, force: bool = False, resume: bool = False) -> None:
         super().__init__()
         self.target = Path(os.path.abspath(target))  # noqa: PTH100 - not resolve(): a link must stay a link
-        self._force = force
+        self._force, self._resume = force, resume
+        self.resumed: bytes | None = None
         self._made: list[Path] = []
         self._place: _Place | None = None
         try:
@@ -61,12 +68,34 @@ class SiteWriter(Sums):
                 check_target(self.target, force=force)
                 self._made = [parent for parent in self.target.parents if not parent.exists()]
                 self.target.parent.mkdir(parents=True, exist_ok=True)
-                self._place = _Place(self.target)
+                self._place = _Place(self.target, keep=resume)
                 check_target(self.target, force=force)  # again: what stood there may have been half a swap
-                self._place.begin()
+                if not self._take_up():
+                    self.start_anew()
         except BaseException:
             self.discard()
             raise
+
+    def start_anew(self) -> None:
+        """Forget all that was written, and what was resumed."""
+        self.sums, self.bytes_written, self.resumed = {}, 0, None
+        self._opened.begin()
+
+    def _take_up(self) -> bool:
+        """Whether there was an interrupted build's draft, with all files that its checkpoint knows."""
+        state = self._opened.state() if self._resume else None
+        if state is None:
+            return False
+        head, _, self.resumed = state.partition(b"\n")
+        try:
+            self.sums, self.bytes_written = json.loads(head)
+        except ValueError:
+            return False
+        return self._opened.reduce_to(self.sums)
+
+    def checkpoint(self, state: bytes) -> None:
+        """Keep `state` with what was written so far, for a build that resumes this one."""
+        self._opened.keep_state(json.dumps([self.sums, self.bytes_written]).encode() + b"\n" + state)
 
     def __enter__(self) -> "SiteWriter":
         return self
@@ -94,7 +123,7 @@ class SiteWriter(Sums):
     def discard(self) -> None:
         """Remove what was written, unless it was published, with the directories above that were made for it."""
         if self._place:
-            self._place.close()
+            self._place.close(keep=self._resume)
             self._place = None
         with suppress(OSError):
             for parent in self._made:
@@ -179,7 +208,7 @@ class _Place:
     Raises OutputError when another build holds it, or when it holds what reportgen did not put there.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, keep: bool = False) -> None:
         self._target = target
         self._path = target.with_name(f".{target.name}.reportgen")
         with _naming(target):
@@ -187,24 +216,57 @@ class _Place:
         try:
             with _naming(target):
                 _sign(self._lock)
-                self._recover()
+                self._recover(keep=keep)
         except BaseException:
             self.close()
             raise
 
-    def _recover(self) -> None:
-        """Put right what a killed build left: a swap that was cut short is undone, drafts are removed."""
+    def _recover(self, *, keep: bool = False) -> None:
+        """Put right what a killed build left: a swap that was cut short is undone, drafts are removed.
+
+        With `keep` a draft that has a state stays.
+        """
         old = self._path / _OLD
         if old.exists() and not self._target.exists():
             old.rename(self._target)
-        for name in (_NEW, _OLD):
+        (self._path / _NEW_STATE).unlink(missing_ok=True)
+        keeps = keep and self._keeps_state
+        if not keeps:
+            (self._path / _STATE).unlink(missing_ok=True)
+        for name in (_OLD,) if keeps else (_NEW, _OLD):
             if (self._path / name).exists():
                 shutil.rmtree(self._path / name)
+
+    @property
+    def _keeps_state(self) -> bool:
+        return (self._path / _STATE).exists() and (self._path / _NEW).exists()
 
     def begin(self) -> None:
         """Start with an empty draft."""
         with _naming(self._target):
+            self._recover()
             (self._path / _NEW).mkdir()
+
+    def state(self) -> bytes | None:
+        """What `keep_state` was last given, with a draft beside it; None when nothing was kept."""
+        with _naming(self._target):
+            return (self._path / _STATE).read_bytes() if self._keeps_state else None
+
+    def keep_state(self, data: bytes) -> None:
+        """Keep `data` beside the draft, all or nothing."""
+        new = self._path / _NEW_STATE
+        with _naming(self._target):
+            new.unlink(missing_ok=True)
+            _write(new, data)
+            new.replace(self._path / _STATE)
+
+    def reduce_to(self, sums: Mapping[str, str]) -> bool:
+        """Remove all files of the draft but those of `sums`; whether these are all there and unchanged."""
+        draft = self._path / _NEW
+        with _naming(self._target):
+            for name in files_of(draft) - sums.keys():
+                (draft / name).unlink()
+            return all(hash_of(draft / name) == digest for name, digest in sums.items())
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file of the draft; one of the same name is replaced."""
@@ -247,6 +309,7 @@ class _Place:
                 self._swap(draft)
         # From here on the new site is there and whole, whatever happens.
         with suppress(OSError):
+            (self._path / _STATE).unlink(missing_ok=True)
             _flush_file(self._target.parent)
 
     def _swap(self, draft: Path) -> None:
@@ -259,12 +322,16 @@ class _Place:
             old.rename(self._target)
             raise
 
-    def close(self) -> None:
-        """Remove what is left and give the lock back. What can't be removed is removed by the next build."""
+    def close(self, *, keep: bool = False) -> None:
+        """Remove what is left and give the lock back. What can't be removed is removed by the next build.
+
+        With `keep` a draft that has a state stays.
+        """
         with suppress(OSError):
-            self._recover()
-            (self._path / _LOCK).unlink()
-            self._path.rmdir()
+            self._recover(keep=keep)
+            if not (keep and self._keeps_state):
+                (self._path / _LOCK).unlink()
+                self._path.rmdir()
         with suppress(OSError):
             os.close(self._lock)
 
@@ -313,7 +380,9 @@ def _is_ours(place: Path) -> bool:
         return not names
     except OSError:
         return False
-    return names <= {_LOCK, _NEW, _OLD} if start == _SIGNATURE else not start and names <= {_LOCK}
+    return (
+        names <= {_LOCK, _NEW, _OLD, _STATE, _NEW_STATE} if start == _SIGNATURE else not start and names <= {_LOCK}
+    )
 
 
 def _take(lock: int, place: Path, target: Path, *, made: bool) -> None:
