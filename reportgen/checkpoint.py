@@ -9,7 +9,7 @@ import hashlib
 import io
 import pickle
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, torch.Tensor):
             data = obj.detach().cpu().contiguous()
-            return _tensor, (data.reshape(-1).view(torch.uint8).numpy(), obj.dtype, tuple(obj.shape), obj.device)
+            content = data.reshape(-1).view(torch.uint8).numpy().tobytes() if data.numel() else b""
+            return _tensor, (content, obj.dtype, tuple(obj.shape), obj.device)
         if isinstance(obj, torch.Generator):
             return _generator, (obj.get_state().numpy(), obj.device)
         return NotImplemented
@@ -154,10 +155,9 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-def _tensor(
-    data: NDArray[np.uint8], dtype: torch.dtype, shape: Iterable[int], device: torch.device
-) -> torch.Tensor:
-    return torch.from_numpy(data.copy()).view(dtype).reshape(tuple(shape)).to(device)
+def _tensor(content: bytes, dtype: torch.dtype, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    flat = torch.frombuffer(bytearray(content), dtype=dtype) if content else torch.empty(0, dtype=dtype)
+    return flat.reshape(shape).to(device)
 
 
 def _generator(state: NDArray[np.uint8], device: torch.device) -> torch.Generator:
