@@ -237,18 +237,18 @@ def test_the_command_keeps_and_goes_on(
     model = [f"{Path(__file__)}:Fragile", str(pictures / "*.png")]
     given = [*model, "--figures", "channel_sum", "--size", "16", "--out"]
     assert main(["build", *given, str(tmp_path / "whole")]) == 0
-    reached: list[int] = []
-    interrupted = [5]
+    ends: list[str] = []
 
     def step(_: object, layer: str, __: int) -> None:
-        reached.append(1)
-        if layer == "fc" and reached.count(1) > 3 and interrupted:
-            interrupted.pop()
+        ends.extend([layer] if layer == "fc" else [])
+        if len(ends) == IMAGES:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("reportgen.progress.Progress.step", step)
     assert main(["build", *given, str(tmp_path / "site"), "--resume"]) == 130
     assert (tmp_path / ".site.reportgen" / "state").exists()
     assert not (tmp_path / "site").exists()
+    ends.clear()
     assert main(["build", *given, str(tmp_path / "site"), "--resume"]) == 0
+    assert ends == ["fc"], "only the last image was left to do"
     assert read_tree(tmp_path / "site") == read_tree(tmp_path / "whole")
