@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from reportgen.entities import Activation
     from reportgen.inputs.images import Item
     from reportgen.packing.pack import Packed
+    from reportgen.rebuilding import Rebuilt
     from reportgen.site.revision import Revision
+    from reportgen.site.verify import Difference
 
 __version__ = "0.1.0"
 
@@ -35,8 +37,10 @@ __all__ = [
     "UsageError",
     "build",
     "pack",
+    "rebuild",
     "render",
     "stream",
+    "verify",
 ]
 
 
@@ -128,6 +132,44 @@ def pack(
 
     limit = None if max_size is None else read_size(max_size)
     return pack_site(Path(site), Path(out), max_size=limit, force=force, say=say)
+
+
+def verify(site: str | os.PathLike[str]) -> "Difference":
+    """Return how the files of `site` differ from its SHA256SUMS: those that were changed, are missing, were added.
+
+    Does not load torch. Raises InputError when `site` has no manifest that can be read.
+    """
+    from reportgen.site.verify import verify as verify_site
+
+    return verify_site(Path(site))
+
+
+def rebuild(
+    site: str | os.PathLike[str],
+    model: "str | nn.Module | None" = None,
+    images: "Iterable[Item] | Item" = (),
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    statistics: str | os.PathLike[str] | None = None,
+    templates: str | os.PathLike[str] | None = None,
+) -> "Rebuilt":
+    """Build `site` again with the options that it records, and return in which files it differs.
+
+    Nothing is written. `model`, `images`, `weights` (a file), `statistics` and `templates` (directories) are what
+    the site was built from. Hashes of what is measured are compared with the recorded ones before anything is run.
+
+    Raises UsageError when one is needed that is not given, InputError when one is not what it was.
+    """
+    from reportgen.rebuilding import rebuild as rebuild_site
+
+    return rebuild_site(
+        Path(site),
+        model,
+        _listed(images),
+        weights=weights,
+        statistics=Path(statistics) if statistics else None,
+        templates=Path(templates) if templates else None,
+    )
 
 
 def _listed(images: "Iterable[Item] | Item") -> "Iterable[Item]":

@@ -14,12 +14,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import reportgen
-from reportgen.errors import ReportError, UsageError
+from reportgen.errors import InputError, ReportError, UsageError
 from reportgen.names import did_you_mean
 from reportgen.options import Options, Request, make_options, read_request
 
 if TYPE_CHECKING:
     from reportgen.report import Report
+    from reportgen.site.verify import Difference
 
 INTERRUPTED, TERMINATED, FAILED_PARTLY, BUG = 130, 143, 5, 1
 
@@ -57,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         return _complain(str(error), error.exit_code)
     except _Terminated:
-        return _complain("terminated; nothing was written", TERMINATED)
+        return _complain("terminated; no half of a site was left", TERMINATED)
     except KeyboardInterrupt:
-        return _complain("interrupted; nothing was written", INTERRUPTED)
+        return _complain("interrupted; no half of a site was left", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -195,6 +196,47 @@ def _pack(given: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(given: argparse.Namespace) -> int:
+    rebuilding = (given.images, given.config, given.weights, given.statistics, given.templates)
+    if any(rebuilding) and not given.rebuild:
+        raise UsageError("MODEL, IMAGE, --config, --weights, --statistics, --templates belong to --rebuild; add it")
+    difference = reportgen.verify(given.site)
+    _report(difference, given, "not as SHA256SUMS says")
+    _say(f"{given.site}: {difference.files:,} files, each as SHA256SUMS says", given.quiet)
+    if given.rebuild:
+        _rebuild(given)
+    return 0
+
+
+def _rebuild(given: argparse.Namespace) -> None:
+    from reportgen.rebuilding import rebuild
+
+    if given.images:
+        given.model, *given.images = given.images
+    request = _request(given)
+    rebuilt = rebuild(
+        given.site,
+        request.model,
+        request.images,
+        weights=request.options.weights,
+        statistics=request.options.statistics,
+        templates=request.options.templates,
+        directory=request.directory,
+        quiet=given.quiet,
+    )
+    for note in rebuilt.notes:
+        _say(f"reportgen: warning: {note}")
+    _report(rebuilt.difference, given, "built again, it differs")
+    _say(f"{given.site}: built again, each file is the same", given.quiet)
+
+
+def _report(difference: "Difference", given: argparse.Namespace, what: str) -> None:
+    for line in difference.lines:
+        print(line, file=given.data)
+    if difference.summary:
+        raise InputError(f"{given.site}: {what}: {difference.summary}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     top = _Parser(
@@ -209,6 +251,7 @@ def parser() -> argparse.ArgumentParser:
     _add_nodes(_add_command(commands, "nodes", _nodes, "list every node: name, op, module type, output shape"))
     _add_render(_add_command(commands, "render", _render, "write a site's pages again, with new captions"))
     _add_pack(_add_command(commands, "pack", _pack, "put a site into one file: FILE.html or FILE.zip"))
+    _add_verify(_add_command(commands, "verify", _verify, "check every file of a site against its SHA256SUMS"))
     return top
 
 
@@ -264,6 +307,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     running.add_argument("--strict", action="store_const", const=True, help="no site when a node or figure fails")
     running.add_argument("--force", action="store_const", const=True, help="replace a report that is there")
+    running.add_argument(
+        "--resume",
+        action="store_const",
+        const=True,
+        help="keep what is done when interrupted, and go on with what an interrupted build has kept",
+    )
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
 
 
@@ -350,3 +399,22 @@ def _add_pack(pack: argparse.ArgumentParser) -> None:
     )
     pack.add_argument("--force", action="store_true", help="replace a file that reportgen pack did not make")
     pack.add_argument("--quiet", action="store_true", help="only errors, and what was reduced, on stderr")
+
+
+def _add_verify(verify: argparse.ArgumentParser) -> None:
+    verify.add_argument("site", type=Path, metavar="SITE", help="a directory that `reportgen build` made")
+    # One argument for both: argparse would take an option between SITE and MODEL for the end of these.
+    verify.add_argument(
+        "images", nargs="*", metavar="MODEL IMAGE", help="with --rebuild: the site's model, then its images"
+    )
+    verify.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="also build the site again with the options it records, and compare; nothing is written",
+    )
+    verify.add_argument("--config", type=Path, metavar="FILE.toml", help="where --rebuild finds model and images")
+    verify.add_argument("--weights", metavar="FILE", help="the file of weights, when there was one")
+    verify.add_argument("--statistics", type=Path, metavar="DIR", help="the further images, when there were some")
+    verify.add_argument("--templates", type=Path, metavar="DIR", help="the templates, when there were some")
+    verify.add_argument("--quiet", action="store_true", help="only what differs, and errors")
+    verify.set_defaults(model=None, out=None)

@@ -5,14 +5,17 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 import reportgen
+from reportgen.checkpoint import Checkpoints, resumed
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError, UsageError
 from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
@@ -20,9 +23,19 @@ from reportgen.figures.layer_cka import batch_size
 from reportgen.figures.registry import check_kinds, figure_kinds, read_options
 from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
-from reportgen.inputs.images import BadImage, ImageSource, Item, Skip, find_images, none_usable
+from reportgen.inputs.identity import source_sha256, state_sha256
+from reportgen.inputs.images import (
+    BadImage,
+    ImageSource,
+    Item,
+    Skip,
+    find_images,
+    none_usable,
+    sha256_of_image,
+)
 from reportgen.inputs.models import Model, load_model
 from reportgen.inputs.precision import device_name
+from reportgen.inputs.weights import SEED
 from reportgen.ledger import Ledger, kind_entries
 from reportgen.measuring import measure
 from reportgen.names import slugify
@@ -37,10 +50,11 @@ from reportgen.network.isolation import (
 )
 from reportgen.network.selection import Selection, select
 from reportgen.network.tracing import trace_model
-from reportgen.options import Options
+from reportgen.options import Options, source_date
 from reportgen.progress import Progress
 from reportgen.report import Report as Report
 from reportgen.site.captions import read_captions
+from reportgen.site.manifest import Sums
 from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, to_json
 from reportgen.site.render import Rendered, check_theme, render
 from reportgen.site.theme import PROBLEM, Theme
@@ -52,6 +66,29 @@ _EXTRAS = {"timm": ("timm",), "hf": ("transformers",)}
 """The packages that models of a source come from."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A build that is checked as far as it can be without the model. `further` feed the statistics only.
+
+    `directory` is where relative paths in `spec` start; `bad` collects the images that are left out.
+    """
+
+    spec: Spec
+    sources: tuple[ImageSource, ...]
+    further: tuple[ImageSource, ...]
+    options: Options
+    figure_options: FigureOptions
+    captions: Mapping[str, str]
+    theme: Theme
+    directory: Path | None = None
+    bad: list[BadImage] = field(default_factory=list)
+
+    @property
+    def skip(self) -> Skip | None:
+        """What is told of a bad image; None when one ends the build."""
+        return self.bad.append if self.options.skip_bad else None
+
+
 def build_report(
     spec: Spec, items: Iterable[Item], out: Path, options: Options, directory: Path | None = None
 ) -> Report:
@@ -61,38 +98,9 @@ def build_report(
     then as it was, and so is a module that was passed in.
     """
     started = time.perf_counter()
-    figure_options = _check_early(options)
-    theme = Theme(options.templates)
-    check_theme(theme)
-    captions = read_captions(options.captions).texts if options.captions else {}
-    bad: list[BadImage] = []
-    skip = bad.append if options.skip_bad else None
-    sources = find_images(items, skip)
-    further = find_images([options.statistics], skip) if options.statistics else ()
-    with SiteWriter(out, force=options.force) as writer:
-        model = _load(spec, options, directory)
-        if model.form.most == 1 and options.cka_examples == "auto":
-            # Batches of one image have no pairs of images to compare.
-            figure_options = dataclasses.replace(figure_options, cka_examples="positions")
-        with untouched(model.module):
-            if skip:
-                sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
-            first, waiting = _peek(_batches(model, sources, further, options, skip))
-            if first is None or not sources:
-                raise none_usable(bad)
-            network = _network(model, first, options)
-            selection = select(network.layers, options.nodes, options.exclude)
-            subject = _subject(network, selection, model, options, len(sources), len(further))
-            kinds = figure_kinds(figure_options, subject, options.figures)
-            ledger = Ledger(network, selection)
-            with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
-                for product in measure(network, selection, waiting, kinds, ledger, progress):
-                    _keep(product, writer, ledger)
-        if not ledger.images:
-            raise none_usable(bad)
-        record = _record(model, network, ledger, kinds, captions, options, bad)
-        _check_complete(record, options)
-        record, rendered = _render(record, theme, options)
+    plan = make_plan(spec, items, options, directory)
+    with SiteWriter(out, force=options.force, resume=options.resume) as writer:
+        record, rendered = publishable(measured(plan, writer, writer if options.resume else None), plan)
         for name, content in rendered.items():
             writer.write(name, content)
         writer.write(FILE_NAME, to_json(record))
@@ -101,7 +109,63 @@ def build_report(
     return Report(writer.target, record, tuple(rendered.warnings), writer.files, writer.bytes_written, seconds)
 
 
-def _keep(product: Product, writer: SiteWriter, ledger: Ledger) -> None:
+def make_plan(
+    spec: Spec,
+    items: Iterable[Item],
+    options: Options,
+    directory: Path | None = None,
+    captions: Mapping[str, str] | None = None,
+) -> Plan:
+    """Check what can be checked before a model is loaded: options, captions (unless given), images. ReportError."""
+    source_date()
+    figure_options = _check_early(options)
+    theme = Theme(options.templates)
+    check_theme(theme)
+    if captions is None:
+        captions = read_captions(options.captions).texts if options.captions else {}
+    bad: list[BadImage] = []
+    skip = bad.append if options.skip_bad else None
+    sources = find_images(items, skip)
+    further = find_images([options.statistics], skip) if options.statistics else ()
+    return Plan(spec, sources, further, options, figure_options, captions, theme, directory, bad)
+
+
+def measured(plan: Plan, writer: Sums, resuming: SiteWriter | None = None) -> Record:
+    """Walk the network for all images, write the figures and data files, and return the record of it all.
+
+    `resuming` is the writer where the build may go on from a checkpoint, and leaves some.
+    """
+    options, figure_options, skip = plan.options, plan.figure_options, plan.skip
+    sources, further = plan.sources, plan.further
+    model = _load(plan.spec, options, plan.directory)
+    if model.form.most == 1 and options.cka_examples == "auto":
+        # Batches of one image have no pairs of images to compare.
+        figure_options = dataclasses.replace(figure_options, cka_examples="positions")
+    with untouched(model.module):
+        if skip:
+            sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
+        first, waiting = _peek(_batches(model, sources, further, options, skip))
+        if first is None or not sources:
+            raise none_usable(plan.bad)
+        network = _network(model, first, options)
+        selection = select(network.layers, options.nodes, options.exclude)
+        subject = _subject(network, selection, model, options, len(sources), len(further))
+        kinds = figure_kinds(figure_options, subject, options.figures)
+        ledger = Ledger(network, selection)
+        if resuming:
+            identity = _identity(plan, model, options)
+            waiting = resumed(waiting, Checkpoints(identity, network, kinds, ledger), resuming)
+        with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
+            for product in measure(network, selection, waiting, kinds, ledger, progress):
+                _keep(product, writer, ledger)
+    if not ledger.images:
+        raise none_usable(plan.bad)
+    record = _record(model, network, ledger, kinds, plan.captions, options, plan.bad)
+    _check_complete(record, options)
+    return record
+
+
+def _keep(product: Product, writer: Sums, ledger: Ledger) -> None:
     if isinstance(product, DataFile):
         writer.write(f"data/{product.name}", product.content)
         return
@@ -218,6 +282,8 @@ def _record(
         preprocess=model.preprocess.description,
         tracer=network.tracer,
         tracer_reason=network.tracer_reason,
+        state_sha256=state_sha256(model.module),
+        source_sha256=source_sha256(model.module, model.factory_file),
     )
     return Record(
         title=options.title or f"{model.spec.removeprefix('torchvision:')}, layer by layer",
@@ -231,17 +297,19 @@ def _record(
         environment=_environment(model),
         options=_recorded(options),
         generator=f"reportgen {reportgen.__version__}",
+        statistics_images=ledger.statistics_images,
         skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
     )
 
 
-def _render(record: Record, theme: Theme, options: Options) -> tuple[Record, Rendered]:
-    """The pages, and the record that they are made of: with the built-in templates where the user's fail.
+def publishable(record: Record, plan: Plan) -> tuple[Record, Rendered]:
+    """Return the pages, and the record that they are made of: with the built-in templates where the user's fail.
 
     What was measured is not thrown away for a slip in a template: that is told, and `reportgen render` mends it.
     """
+    options = plan.options
     try:
-        return record, render(record, theme)
+        return record, render(record, plan.theme)
     except UsageError as error:
         told = str(error).replace(str(options.templates), Path(options.templates or "").name)  # not where it lies
         problem = f"{PROBLEM}{told}; the pages have the built-in ones until `reportgen render --templates` is run"
@@ -250,6 +318,13 @@ def _render(record: Record, theme: Theme, options: Options) -> tuple[Record, Ren
         )
         _check_complete(plain, options)
         return plain, render(plain)
+
+
+def _identity(plan: Plan, model: Model, options: Options) -> str:
+    """What a checkpoint must have been made of: the model, the images, the options and the versions."""
+    sources = [[source.id, source.name, sha256_of_image(source)] for source in (*plan.sources, *plan.further)]
+    told = (_recorded(options), _environment(model), model.preprocess.description, state_sha256(model.module))
+    return json.dumps([sources, *told], default=str)
 
 
 def _check_complete(record: Record, options: Options) -> None:
@@ -261,11 +336,23 @@ def _check_complete(record: Record, options: Options) -> None:
 
 
 def _environment(model: Model) -> dict[str, str]:
-    """The versions and the device that the numbers may depend on; nothing that names a person or a machine."""
+    """What the numbers may depend on besides the inputs; nothing that names a person or a machine.
+
+    The time of day is not in it, so that the same inputs give the same bytes, unless SOURCE_DATE_EPOCH gives one.
+    """
     packages = ["torch", "torchvision", "numpy", "pillow", "matplotlib", *_EXTRAS.get(model.source, ())]
     versions = {package: version(package) for package in packages}
     device = device_name(device_and_dtype(model.module)[0])
-    return {"reportgen": reportgen.__version__, "python": platform.python_version(), **versions, "device": device}
+    date = source_date()
+    return {
+        "reportgen": reportgen.__version__,
+        "python": platform.python_version(),
+        **versions,
+        "device": device,
+        "threads": str(torch.get_num_threads()),
+        "seed": str(SEED),
+        **({"date": date} if date else {}),
+    }
 
 
 def _recorded(options: Options) -> dict[str, Any]:
@@ -274,7 +361,7 @@ def _recorded(options: Options) -> dict[str, Any]:
     for path in ("captions", "templates", "weights", "statistics"):
         values[path] = Path(values[path]).absolute().name if values[path] else None
     values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
-    kept = {name: value for name, value in values.items() if name not in ("force", "quiet")}
+    kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "resume")}
     return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk
 
 

@@ -1,7 +1,9 @@
 """What a build learns about each node and figure while it walks: from this the record is made."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -18,6 +20,7 @@ from reportgen.site.record import (
     ImageEntry,
     KindEntry,
     LayerEntry,
+    StatisticsImageEntry,
 )
 
 NOT_SELECTED = "not selected"
@@ -55,13 +58,28 @@ class Ledger:
         self._fates = {name: _Fate() for name in selection.names}
         self._slugs = {layer.name: layer.slug for layer in network.layers}
         self._images: list[ImageEntry] = []
+        self.statistics_images: list[StatisticsImageEntry] = []
+        """The images that only feed statistics, in order."""
         self._figures: list[FigureEntry] = []
         self._problems: list[str] = []
 
-    def add_images(self, images: Iterable[InputImage]) -> None:
+    def add_images(self, images: Iterable[InputImage], *, drawn: bool = True) -> None:
         """Enter the images of a batch."""
+        if not drawn:
+            self.statistics_images += [
+                StatisticsImageEntry(image.name, image.sha256, _pixels_sha256(image)) for image in images
+            ]
+            return
         self._images += [
-            ImageEntry(image.id, image.name, image.width, image.height, image.sha256, image.note)
+            ImageEntry(
+                image.id,
+                image.name,
+                image.width,
+                image.height,
+                image.sha256,
+                image.note,
+                _pixels_sha256(image),
+            )
             for image in images
         ]
 
@@ -98,6 +116,15 @@ class Ledger:
                 [f"data/{name}" for name in figure.scripts],
             )
         )
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """All that was entered so far; it can be set to what another ledger of the same build had."""
+        return self._fates, self._images, self.statistics_images, self._figures, self._problems
+
+    @state.setter
+    def state(self, state: tuple[Any, ...]) -> None:
+        self._fates, self._images, self.statistics_images, self._figures, self._problems = state
 
     def slug(self, layer: str | None) -> str:
         """Return the slug of the layer of that name, or an empty string for None."""
@@ -159,6 +186,10 @@ class Ledger:
             selected=fate is not None,
             reading=known.reading,
         )
+
+
+def _pixels_sha256(image: InputImage) -> str:
+    return hashlib.sha256(image.original.tobytes()).hexdigest()
 
 
 def _status(fate: _Fate) -> tuple[str, str]:

@@ -27,8 +27,7 @@ def measure(
     and everything else goes on; only a ReportError (an option that a figure can't follow) ends the walk.
     """
     for batch in batches:
-        if batch.drawn:
-            ledger.add_images(batch.images)
+        ledger.add_images(batch.images, drawn=batch.drawn)
         for kind in kinds:
             yield from _guarded(kind, None, partial(kind.begin_batch, batch), ledger)
         output = yield from _products_of_walk(network.walk(batch, selection.names), batch, kinds, ledger, progress)

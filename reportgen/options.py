@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,8 @@ class Options:
     """Leave out images that can't be decoded or preprocessed, and say so, instead of ending."""
     strict: bool = False
     force: bool = False
+    resume: bool = False
+    """Keep what is done when the build is interrupted, and go on with what an interrupted build has kept."""
     quiet: bool = False
 
 
@@ -116,6 +118,20 @@ def make_options(values: Mapping[str, Any], *, where: str = "", directory: Path 
     if isinstance(checked.get("categories"), Path):
         checked["categories"] = _read_categories(checked["categories"])
     return Options(**checked)
+
+
+def source_date() -> str:
+    """Return the time that the environment variable SOURCE_DATE_EPOCH gives (seconds since 1970), or ''.
+
+    Raises UsageError when it is no such number. See https://reproducible-builds.org/specs/source-date-epoch/
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return ""
+    try:
+        return datetime.fromtimestamp(int(text), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(f"SOURCE_DATE_EPOCH = {text!r}: must be a number of seconds since 1970") from None
 
 
 def _resolve(checked: dict[str, Any], directory: Path) -> None:
@@ -367,6 +383,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "skip_bad": _flag,
     "strict": _flag,
     "force": _flag,
+    "resume": _flag,
     "quiet": _flag,
 }
 assert set(_READERS) == {field.name for field in fields(Options)}  # noqa: S101 - a slip of ours, not input

@@ -167,7 +167,7 @@ def test_every_figure_is_there_and_as_large_as_it_says(record: dict[str, Any], s
 
 
 def test_the_options_and_versions_are_recorded(record: dict[str, Any]) -> None:
-    shown = {field.name for field in dataclasses.fields(reportgen.Options)} - {"force", "quiet"}
+    shown = {field.name for field in dataclasses.fields(reportgen.Options)} - {"force", "quiet", "resume"}
     assert record["options"].keys() == shown
     assert record["options"]["scale"] == "channel"
     assert record["environment"]["torch"] == torch.__version__.partition("+")[0]

@@ -1,5 +1,6 @@
 """The command line: what goes in, what comes out on which stream, and with which exit code."""
 
+import errno
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -22,6 +24,7 @@ import reportgen
 from models_for_tests import MARKER, Residual
 from reportgen.cli import main
 from reportgen.site.record import read_record
+from reportgen.site.writer import SiteWriter
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -244,6 +247,33 @@ def test_an_output_that_cannot_be_written_is_one_line_and_code_4(
     before = contents(place)
     outcome = run(*build(*(["--force"] if force else []), out=out))
     refused(outcome, 4, out, *words)
+    assert contents(place) == before
+
+
+@pytest.mark.parametrize("problem", ["full", "read-only", "locked", "foreign"])
+def test_an_output_is_refused_before_anything_is_computed(
+    run: Run, place: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    if problem == "foreign":
+        (place / "site").mkdir()
+        (place / "site" / "mine.txt").write_text("mine")
+    before = contents(place)
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr("reportgen.driver.load_model", fail)
+    with SiteWriter(place / "site") if problem == "locked" else nullcontext():
+        if problem == "full":
+            monkeypatch.setattr(os, "write", fail)
+        if problem == "read-only":
+            error = OSError(errno.EROFS, os.strerror(errno.EROFS))
+            monkeypatch.setattr(os, "mkdir", fail)
+        outcome = run(*build())
+    words = {"full": "No space left", "read-only": "Read-only", "locked": "locked by", "foreign": "was not made"}
+    refused(outcome, 4, words[problem])
+    monkeypatch.undo()
     assert contents(place) == before
 
 
@@ -578,7 +608,7 @@ def test_an_interrupted_build_leaves_everything_as_it_was(
         time.sleep(0.02)
     assert len(list(place.glob(".site*"))) == 1, "the draft should lie beside the target"
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=5)
     assert process.returncode == code
     assert out == ""
     assert re.fullmatch(r"reportgen: [^\n]+\n", err)

@@ -16,13 +16,16 @@ EVERYONE = {"errors", "names", "reportgen"}
 """`reportgen` is the package itself, for its version; it loads nothing when it is imported."""
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "reportgen": {"driver", "entities", "inputs", "options", "packing", "report", "site"},
+    "reportgen": {"driver", "entities", "inputs", "options", "packing", "rebuilding", "report", "site"},
     "__main__": {"cli"},
-    "cli": {"driver", "listing", "options", "report"},
+    "cli": {"driver", "listing", "options", "rebuilding", "report", "site"},
+    "checkpoint": {"entities", "figures", "ledger", "network", "site"},
     "driver": {
-        "entities", "figures", "inputs", "ledger", "measuring", "network", "options", "progress", "report", "site",
+        "checkpoint", "entities", "figures", "inputs", "ledger", "measuring", "network", "options", "progress",
+        "report", "site",
     },
     "listing": {"entities", "inputs", "network"},
+    "rebuilding": {"driver", "inputs", "options", "site"},
     "measuring": {"entities", "figures", "ledger", "network", "progress"},
     "ledger": {"entities", "figures", "network", "site"},
     "entities": set(),

@@ -40,6 +40,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "arrays": ("true", True),
     "strict": ("true", True),
     "force": ("true", True),
+    "resume": ("true", True),
     "quiet": ("true", True),
 }
 PATH_KEYS = {"captions", "statistics", "templates", "weights"}

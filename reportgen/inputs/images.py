@@ -167,6 +167,16 @@ def none_usable(bad: Sequence[BadImage]) -> InputError:
     return InputError(f"none of the {len(bad)} images can be used; the first, {bad[0].name}, {bad[0].reason}")
 
 
+def sha256_of_image(source: ImageSource) -> str:
+    """Return the SHA-256 that the decoded image will bear: of a file, its bytes. Raises InputError."""
+    if isinstance(source.content, Path):
+        try:
+            return hashlib.sha256(source.content.read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(f"{source.content}: can't be read: {error.strerror}") from error
+    return decode(source).sha256
+
+
 def decode(source: ImageSource, form: Form = PICTURE) -> Picture:
     """Return the decoded image; the caller's PIL image or tensor is never modified nor shared.
 

@@ -18,6 +18,7 @@ from reportgen.inputs.builders import check_reserved
 from reportgen.inputs.factories import call_factory, recorded_spec
 from reportgen.inputs.forms import PICTURE, Form, check_call
 from reportgen.inputs.hf_models import HuggingFaceModel
+from reportgen.inputs.identity import file_of_factory
 from reportgen.inputs.precision import Precision
 from reportgen.inputs.preprocess import Overrides, Preprocess, standard_with
 from reportgen.inputs.timm_models import TimmModel
@@ -48,6 +49,8 @@ class Model:
     source: str
     form: Form = PICTURE
     precision: Callable[[], AbstractContextManager[Any]] = nullcontext
+    factory_file: Path | None = None
+    """The Python file of the factory that made the module."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,7 @@ def _from_factory(spec: str, asked: _Asked) -> Model:
         random_weights=asked.weights == _NONE,
         source="factory",
         form=_form_of(module),
+        factory_file=file_of_factory(spec, asked.base),
     )
 
 

@@ -20,7 +20,11 @@ DRAWN, SKIPPED, FAILED = "drawn", "skipped", "failed"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """The network: how it was asked for, and whose weights it had. `tracer_reason` says why that tracer."""
+    """The network: how it was asked for, and whose weights it had. `tracer_reason` says why that tracer.
+
+    `weights_sha256` is of the file of weights, `state_sha256` of the state dict as it was run, `source_sha256` of
+    the Python file of the factory, or of the class where there was none.
+    """
 
     spec: str
     class_name: str = field(metadata={"key": "class"})
@@ -31,11 +35,16 @@ class ModelEntry:
     preprocess: str
     tracer: str
     tracer_reason: str
+    state_sha256: str | None = None
+    source_sha256: str | None = None
 
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One image; `width` and `height` are those of the upright original, in pixels."""
+    """One image; `width` and `height` are those of the upright original, in pixels.
+
+    `sha256` is of the file, `pixels_sha256` of the upright original as 8-bit RGB, row by row.
+    """
 
     id: str
     name: str
@@ -43,6 +52,16 @@ class ImageEntry:
     height: int
     sha256: str
     note: str = ""
+    pixels_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class StatisticsImageEntry:
+    """An image that only fed the statistics; the hashes are as an ImageEntry's."""
+
+    name: str
+    sha256: str
+    pixels_sha256: str
 
 
 @dataclass(frozen=True)
@@ -129,6 +148,8 @@ class Record:
     """Images that were left out; a key that earlier versions did not write."""
     reductions: list[str] = field(default_factory=list)
     """What `reportgen pack` left out or made coarser, a sentence each; empty for a whole report."""
+    statistics_images: list[StatisticsImageEntry] = field(default_factory=list)
+    """Images that only fed the statistics; a key that earlier versions did not write."""
 
 
 def to_json(record: Record) -> str:
@@ -208,13 +229,14 @@ _LISTS: Mapping[str, type[Any]] = {
     "figures": FigureEntry,
     "kinds": KindEntry,
     "skipped_images": SkippedImageEntry,
+    "statistics_images": StatisticsImageEntry,
 }
 _ENTRIES: tuple[type[Any], ...] = (ModelEntry, *_LISTS.values())
 _KEYS: Mapping[type[Any], tuple[tuple[str, str], ...]] = {
     kind: tuple((part.name, _key(part)) for part in fields(kind)) for kind in _ENTRIES
 }
 """The name of each field of an entry, with its key in JSON."""
-_ADDED: Mapping[str, Any] = {"skipped_images": (), "reductions": []}
+_ADDED: Mapping[str, Any] = {"skipped_images": (), "reductions": [], "statistics_images": ()}
 """Keys that were added to schema 1, with what they are in records written before."""
 
 

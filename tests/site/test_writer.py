@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 from canned import make_record, read_tree, write_site
 from checker import check_site
 from reportgen.errors import OutputError
+from reportgen.site.manifest import format_manifest, read_manifest
 from reportgen.site.record import to_json
-from reportgen.site.writer import SiteWriter, check_target, figure_stem, format_manifest, read_manifest, revise
+from reportgen.site.writer import SiteWriter, _exchange, check_target, figure_stem, revise
 
 
 def refusal(target: Path, *, force: bool = False) -> str:
@@ -59,6 +61,15 @@ def test_a_site_is_published_whole(tmp_path: Path) -> None:
         "a/b/c.bin": b"\x00\xff",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
+def test_what_is_written_last_counts(tmp_path: Path) -> None:
+    with SiteWriter(tmp_path / "site") as writer:
+        writer.write("a", "longer at first")
+        writer.write("a", "short")
+        writer.publish()
+    assert (tmp_path / "site" / "a").read_text() == "short"
+    assert read_manifest(tmp_path / "site") == {"a": hashlib.sha256(b"short").hexdigest()}
 
 
 def test_the_writer_counts_what_it_wrote(tmp_path: Path) -> None:
@@ -208,9 +219,10 @@ def test_a_file_that_cannot_be_written_leaves_the_old_site(tmp_path: Path) -> No
     assert listing(tmp_path) == before
 
 
+@pytest.mark.parametrize("exchanges", [True, False])
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
 def test_a_failing_exchange_leaves_the_old_site(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, exchanges: bool
 ) -> None:
     site = write_old(tmp_path / "site")
     before = listing(tmp_path)
@@ -222,12 +234,28 @@ def test_a_failing_exchange_leaves_the_old_site(
             raise error
         return rename(path, target)
 
+    def exchange(*_: Path) -> bool:
+        if exchanges:
+            raise error
+        return False
+
     with pytest.raises((OutputError, KeyboardInterrupt)), SiteWriter(site, force=True) as writer:
         writer.write("index.html", "new")
         monkeypatch.setattr(Path, "rename", fail_once)
+        monkeypatch.setattr("reportgen.site.writer._exchange", exchange)
         writer.publish()
     monkeypatch.undo()
     assert listing(tmp_path) == before
+
+
+def test_directories_are_exchanged_in_one_step_where_linux_can(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    exchanged = _exchange(tmp_path / "one", tmp_path / "other")
+    assert exchanged == (sys.platform == "linux")
+    assert (tmp_path / "one" / "file").read_text() == ("other" if exchanged else "one")
+    assert (tmp_path / "other" / "file").read_text() == ("one" if exchanged else "other")
 
 
 @pytest.mark.parametrize("sibling", [".site.old", "site.old", "site~", ".site", ".site.reportgen-old"])
@@ -415,6 +443,32 @@ def test_a_revision_stays_inside_its_site(tmp_path: Path, name: str) -> None:
     assert (tmp_path / "evil.html").read_text() == "mine"
 
 
+def test_a_revision_keeps_the_users_files_links_and_permissions(tmp_path: Path) -> None:
+    site = write_old(tmp_path / "site")
+    add_file(site), add_link(site), add_hidden_file(site)
+    (site / "figures").chmod(0o750)
+    (site / "empty").mkdir()
+    before = listing(site)
+    numbers = {name: (site / name).stat().st_ino for name in before}
+    revise(site, {"index.html": "new"})
+    after = listing(site)
+    assert {name for name in after if after[name] != before.get(name)} == {"index.html", "SHA256SUMS"}
+    assert before.keys() == after.keys()
+    assert (site / "data").readlink() == tmp_path
+    assert (site / "figures").stat().st_mode & 0o777 == 0o750
+    same = {name for name in after if after[name] is not None and (site / name).stat().st_ino == numbers[name]}
+    assert same == {name for name in after if after[name] is not None} - {"index.html", "SHA256SUMS"}
+
+
+def test_a_revision_goes_where_a_link_leads(tmp_path: Path) -> None:
+    site = write_old(tmp_path / "site")
+    (tmp_path / "link").symlink_to("site")
+    revise(tmp_path / "link", {"index.html": "new"})
+    assert (tmp_path / "link").readlink() == Path("site")
+    assert (site / "index.html").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "site"]
+
+
 def test_a_revision_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
     site = write_old(tmp_path / "site")
     before = listing(site)
@@ -426,18 +480,20 @@ def test_a_revision_that_cannot_be_written_changes_nothing(tmp_path: Path) -> No
 def test_a_disk_that_fills_up_leaves_no_half_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = write_old(tmp_path / "site")
     before = listing(site)
-    write = Path.write_bytes
+    write, room = os.write, [1200]
 
-    def fill(path: Path, data: bytes) -> int:
-        written = write(path, data[: len(data) // 2])
-        if "index" in path.name:
+    def fill(descriptor: int, data: bytes) -> int:
+        written = write(descriptor, data[: room[0]])
+        room[0] -= written
+        if not written:
             raise OSError(28, "No space left on device")
         return written
 
-    monkeypatch.setattr(Path, "write_bytes", fill)
+    monkeypatch.setattr(os, "write", fill)
     with pytest.raises(OutputError, match="No space left"):
-        revise(site, {"about.html": "new", "index.html": "new"})
+        revise(site, {"about.html": "new" * 300, "index.html": "new" * 300})
     assert listing(site) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
 
 
 def test_a_record_and_its_manifest_make_a_site(tmp_path: Path) -> None:
