@@ -358,12 +358,12 @@ def test_a_directory_where_a_page_should_be_is_refused_before_anything_is_replac
     assert "can't be written" in refuse(site, OutputError, title="Another title")
 
 
-@pytest.mark.parametrize("failing", ["write_bytes", "mkdir"])
+@pytest.mark.parametrize("failing", ["open", "mkdir"])
 def test_a_site_that_may_only_be_read_is_refused(site: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     def denied(path: Path, *_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, failing, denied)
+    monkeypatch.setattr(os, failing, denied)
     message = refuse(site, OutputError, title="Another title")
     assert message == f"{site}: can't be written: Permission denied"
 
