@@ -93,7 +93,7 @@ class Reading:
     which; what was merged into one axis stands in parentheses. `maps` is the value as (N, C, H, W), a view where
     that can be, or None; then `reason` says why. `vectors` are the parts of the value that have no position, by
     name ("class token"): (N, D) each. `description` says in words what was read: "197 tokens = 1 class token +
-    14 × 14".
+    14 × 14". `frames` is how many frames of a clip stand side by side in each map: its columns are frames x W.
     """
 
     layout: str
@@ -101,6 +101,7 @@ class Reading:
     reason: str = ""
     vectors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     description: str = ""
+    frames: int = 1
 
 
 @dataclass(frozen=True)

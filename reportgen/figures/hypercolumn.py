@@ -17,7 +17,7 @@ from reportgen.errors import UsageError
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.wording import count, describe_number, describe_range, json_number
 from reportgen.names import did_you_mean, slugify
-from reportgen.numerics.hypercolumn import average, channel_mean, standardise
+from reportgen.numerics.hypercolumn import average, channel_mean, frame_mean, standardise
 from reportgen.numerics.npz import as_float32, npz_bytes
 from reportgen.numerics.scaling import GAP, Ranges, Scale, apply_scale, finite_ranges, quantise
 
@@ -44,6 +44,8 @@ class _Average:
     channels: int
     constant: tuple[str, ...]
     left_out: tuple[str, ...]
+    clips: bool
+    """Whether some layers' maps were means over frames."""
 
 
 class Hypercolumn(BaseKind):
@@ -74,6 +76,7 @@ class Hypercolumn(BaseKind):
     def _forget(self) -> None:
         self._means: dict[str, list[torch.Tensor]] = {}
         self._channels: dict[str, int] = {}
+        self._frames: dict[str, int] = {}
         self._unmapped: dict[str, str] = {}
 
     def wants(self, layer: Layer) -> bool:
@@ -93,7 +96,9 @@ class Hypercolumn(BaseKind):
             self._unmapped[name] = activation.reading.reason
         else:
             # Image by image, so that not a bit depends on how many images share a batch.
-            self._means[name] = [channel_mean(one) for one in maps]
+            frames = activation.reading.frames
+            self._means[name] = [frame_mean(channel_mean(one), frames) for one in maps]
+            self._frames[name] = frames
             self._channels[name] = maps.shape[1]
         return ()
 
@@ -131,7 +136,8 @@ class Hypercolumn(BaseKind):
             constant = tuple(name for name, (_, flat) in zip(present, standard, strict=True) if flat)
         values = average(zip(means, weights, strict=True), self._size)
         left_out = tuple(name for name in one.layers if name not in self._means)
-        return _Average(values, present, sum(channels), constant, left_out)
+        clips = any(self._frames[name] > 1 for name in present)
+        return _Average(values, present, sum(channels), constant, left_out, clips)
 
     def _products(self, one: LayerSet, image: InputImage, found: _Average) -> Iterator[Product]:
         values = found.values[None]
@@ -319,6 +325,8 @@ def _opening(one: LayerSet, image: InputImage, found: _Average, balance: str) ->
     sentences = [f"Average hypercolumn of the set {one.name} for {image.name}: {what}."]
     if one.rule:
         sentences.append(f"The set holds {one.rule}.")
+    if found.clips:
+        sentences.append("Of clips the mean over the frames is taken first.")
     if found.constant:
         sentences.append(f"Constant, so counted as zero: {', '.join(found.constant)}.")
     if found.left_out:

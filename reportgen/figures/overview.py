@@ -56,13 +56,14 @@ class Overview(BaseKind):
         self._images: tuple[InputImage, ...] = ()
         self._columns: list[_Column] = []
         self._mapped = 0
+        self._clips = False
 
     def wants(self, layer: Layer) -> bool:
         return layer.op not in ("placeholder", "get_attr")
 
     def begin_batch(self, batch: Batch) -> Iterable[Product]:
         self._images = batch.images if batch.drawn else ()
-        self._columns, self._mapped = [], 0
+        self._columns, self._mapped, self._clips = [], 0, False
         return ()
 
     def update(self, activation: Activation) -> Iterable[Product]:
@@ -70,7 +71,9 @@ class Overview(BaseKind):
         if maps is not None:
             self._mapped += 1
             if len(self._columns) < self.options.overview[0]:
-                cells = [self._cells(one) for one in maps]
+                frames = activation.reading.frames
+                cells = [self._cells(middle_frame(one, frames)) for one in maps]
+                self._clips = self._clips or frames > 1
                 self._columns.append(_Column(activation.layer.name, maps.shape[1], cells))
         return ()
 
@@ -133,11 +136,18 @@ class Overview(BaseKind):
         ]
         if any(column.channels < rows for column in self._columns):
             sentences.append("A dash stands where a layer has no such channel.")
+        if self._clips:
+            sentences.append("Of clips the middle frame is shown.")
         if any(one.thinned for one in cells):
             sentences.append(f"Of maps larger than {LARGEST_SIDE} pixels, every k-th row and column is drawn.")
         if not all(one.finite for one in cells):
             sentences.append("NaN is magenta, +Inf orange, −Inf cyan.")
         return " ".join(sentences)
+
+
+def middle_frame(maps: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return the middle one of `frames` that stand side by side in maps (C, H, frames x W): (C, H, W)."""
+    return maps.unflatten(2, (frames, -1))[:, :, frames // 2] if frames > 1 else maps
 
 
 def _channels(rows: int) -> str:

@@ -65,7 +65,7 @@ def _read_known(value: torch.Tensor, axes: Axes, images: int, layout: str) -> Re
         return Reading(layout, None, _why_vector(value, axes, layout, shape), description=_describe(axes))
     maps = fold(plain, axes, images)
     why = "" if maps is not None else f"the windows of a tensor of {shape} don't fit together to whole maps"
-    return Reading(layout, maps, why, description=_describe(axes))
+    return Reading(layout, maps, why, description=_describe(axes), frames=_frames(axes))
 
 
 def _read_tokens(
@@ -73,18 +73,19 @@ def _read_tokens(
 ) -> Reading:
     """A sequence with tokens besides its grid: the grid as maps, the others as vectors."""
     runs, description = runs_of(axes[token]), _describe(axes)
-    maps, start = None, 0
+    maps, start, frames = None, 0, 1
     vectors: dict[str, torch.Tensor] = {}
     grids = [run for run in runs if run.grid]
     for run in runs:
         piece = plain.narrow(token, start, run.size)
         if run.grid and len(grids) == 1:
-            maps = fold(piece, _replaced(axes, token, grid_axis(run.grid)), images)
+            folded = _replaced(axes, token, grid_axis(run.grid))
+            maps, frames = fold(piece, folded, images), _frames(folded)
         elif not run.grid and run.label != "token" and run.size <= MOST_TOKENS:
             vectors |= _vectors(piece, axes, token, run, images)
         start += run.size
     reason = "" if maps is not None else _why_no_grid(value, axes, token, runs)
-    return Reading(layout, maps, reason, vectors, description)
+    return Reading(layout, maps, reason, vectors, description, frames)
 
 
 def _vectors(piece: torch.Tensor, axes: Axes, token: int, run: Run, images: int) -> dict[str, torch.Tensor]:
@@ -191,11 +192,15 @@ def _why_attention(axes: Axes, shape: str) -> str:
 def _describe(axes: Axes) -> str:
     """Say in words what was read, where that is more than channels and positions."""
     said = [_describe_tokens(one) for one in axes]
-    frames = [atom.size for one in axes for atom in one if atom.kind == "D" and not absorbs(one)]
     said.append(_describe_windows(axes))
-    if frames and math.prod(frames) > 1:
-        said.append(f"{math.prod(frames)} frames, side by side")
+    if _frames(axes) > 1:
+        said.append(f"{_frames(axes)} frames, side by side")
     return "; ".join(part for part in said if part)
+
+
+def _frames(axes: Axes) -> int:
+    """How many frames there are, 1 where there is no such axis."""
+    return math.prod(atom.size for one in axes for atom in one if atom.kind == "D" and not absorbs(one))
 
 
 def _describe_tokens(one: Axis) -> str:

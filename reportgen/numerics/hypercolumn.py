@@ -30,6 +30,11 @@ def channel_mean(maps: torch.Tensor) -> torch.Tensor:
     return values.sum(dim=0, dtype=torch.float64).cpu() / values.shape[0]
 
 
+def frame_mean(mean: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return the mean over `frames` maps that stand side by side, (H, frames x W): (H, W)."""
+    return mean.unflatten(1, (frames, -1)).mean(dim=1) if frames > 1 else mean
+
+
 def standardise(values: torch.Tensor) -> tuple[torch.Tensor, bool]:
     """Return (values - mean) / std of a float64 map, and whether the map is constant, which then becomes zero.
 

@@ -37,7 +37,7 @@ _DESCRIPTION = re.compile(r'<meta name="description" content="[^"]*">')
 _MAIN_ID = re.compile(r'<main[^>]*\sid="([^"]*)"')
 _MAIN = re.compile(r"<main[\s>].*</main>", re.DOTALL)
 
-_FIT = {"thumbs": "xMidYMid meet", "jump": "xMidYMid slice"}
+_FIT = {"clip": "xMinYMid slice", "thumbs": "xMidYMid meet", "jump": "xMidYMid slice"}
 """How a drawn picture fills its place where the style gives its `img` another object-fit than to stretch it."""
 
 _FOLDER = "packed"

@@ -7,6 +7,8 @@ from reportgen.site.record import FigureEntry
 
 _SHOWN_WIDE = 912
 SHOWN_MAP = 224
+_CLIP = 2.5
+"""A map that many times as wide as high is taken for the frames of a clip."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Shown:
     def picture(self) -> str:
         return self.figure.files[0]
 
+    @property
+    def is_clip(self) -> bool:
+        """Whether it is a map of frames side by side, which a small place shows the first of."""
+        return self.figure.kind == "channel_sum" and self.figure.width > _CLIP * self.figure.height
+
 
 def show(figure: FigureEntry, place: Place | None = None) -> Shown:
     """Size a figure for its place on a page: maps by the largest whole factor that fits, charts at half a pixel.
@@ -39,7 +46,8 @@ def show(figure: FigureEntry, place: Place | None = None) -> Shown:
     if "pixels" in figure.data:
         factor = figure.data["pixels"]
         return Shown(figure, round(figure.width * factor), round(figure.height * factor), factor > 1, place)
-    side = SHOWN_MAP if figure.kind == "channel_sum" else _SHOWN_WIDE
+    small = figure.kind == "channel_sum" and figure.width <= _CLIP * figure.height
+    side = SHOWN_MAP if small else _SHOWN_WIDE
     factor = max(1, side // max(figure.width, figure.height))
     width, height = figure.width * factor, figure.height * factor
     return Shown(figure, width, height, factor > 1, place)

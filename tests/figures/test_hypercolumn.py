@@ -4,6 +4,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -403,3 +404,19 @@ def test_the_rule_of_a_default_set_is_in_its_caption(branches: Network) -> None:
     shown = figures(run(make({}, branches.layers), on, walked(branches, on)))
     assert "The set holds every layer up to the end of the first stage, stage1.1." in shown["early"].caption
     assert "The set holds the last layer of each stage." in shown["stages"].caption
+
+
+def test_of_a_clip_the_mean_over_the_frames_is_laid_over_the_input() -> None:
+    frames = torch.rand(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))  # D, C, H, W
+    kind = Hypercolumn(
+        FigureOptions(hypercolumns={"all": ("conv",)}, arrays=True), Subject(layers=(layer("conv"),))
+    )
+    given = replace(batch(1), tensor=torch.zeros(1, 3, 3, 8, 8))
+    list(kind.begin_batch(given))
+    seen = activation(torch.cat(list(frames), dim=2)[None], layer("conv"))
+    list(kind.update(replace(seen, reading=replace(seen.reading, frames=3))))
+    products = list(kind.end_batch())
+    (data,) = (product for product in products if isinstance(product, DataFile))
+    expected = frames.double().mean(dim=(0, 1)).float().numpy()
+    np.testing.assert_allclose(np.load(io.BytesIO(data.content))["average"], expected, rtol=1e-6)
+    assert "the mean over the frames" in next(one.caption for one in products if isinstance(one, Figure))

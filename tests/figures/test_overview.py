@@ -16,7 +16,7 @@ from figures.figure_cases import activation, batch, image, layer, vector
 from reportgen.drawing.charts import Chart
 from reportgen.entities import Activation, Batch
 from reportgen.figures.base import Figure, FigureOptions, Product, Subject
-from reportgen.figures.overview import Overview
+from reportgen.figures.overview import Overview, middle_frame
 from reportgen.numerics.scaling import parse_scale
 
 
@@ -178,3 +178,9 @@ def test_values_that_are_not_finite_stay_visible(drawn: Drawn) -> None:
     assert "NaN is magenta" in figure.caption
     assert figure.data["low"][0][1] is None
     json.dumps(dict(figure.data), allow_nan=False)
+
+
+def test_of_a_clip_the_middle_frame_is_shown() -> None:
+    frames = torch.rand(5, 2, 3, 4)  # D, C, H, W
+    assert torch.equal(middle_frame(torch.cat(list(frames), dim=2), 5), frames[2])
+    assert torch.equal(middle_frame(frames[0], 1), frames[0])

@@ -198,6 +198,7 @@ def test_frames_stand_side_by_side() -> None:
     assert reading.maps is not None
     assert torch.equal(reading.maps, torch.cat([clip[:, :, 0], clip[:, :, 1]], -1).relu())
     assert reading.description == "2 frames, side by side"
+    assert reading.frames == 2
 
 
 def test_a_line_is_a_map_of_one_row() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reportgen.numerics.hypercolumn import average, channel_mean, standardise
+from reportgen.numerics.hypercolumn import average, channel_mean, frame_mean, standardise
 
 Array = NDArray[np.float64]
 
@@ -125,3 +125,10 @@ def test_standardising_leaves_what_is_not_finite_and_measures_the_rest() -> None
     empty, constant = standardise(torch.full((2, 2), math.nan, dtype=torch.float64))
     assert constant
     assert bool(torch.isnan(empty).all())
+
+
+def test_frames_of_a_clip_are_averaged_first() -> None:
+    frames = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)  # D, C, H, W
+    beside = torch.cat(list(frames), dim=2)  # C, H, D x W
+    assert torch.equal(frame_mean(channel_mean(beside), 2), frames.double().mean(dim=(0, 1)))
+    assert torch.equal(frame_mean(channel_mean(frames[0]), 1), frames[0].double().mean(dim=0))

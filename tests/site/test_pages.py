@@ -298,7 +298,7 @@ def test_a_module_that_runs_twice_has_two_strips() -> None:
     [
         ("channel_sum", (1, 1), {}, (224, 224, True)),
         ("channel_sum", (7, 5), {}, (224, 160, True)),
-        ("channel_sum", (150, 10), {}, (150, 10, False)),
+        ("channel_sum", (150, 10), {}, (900, 60, True)),
         ("channel_sum", (500, 20), {}, (500, 20, False)),
         ("channel_grid", (100, 30), {}, (900, 270, True)),
         ("channel_grid", (2000, 2000), {}, (2000, 2000, False)),
