@@ -511,6 +511,12 @@ reportgen.channels = new Map();
 
   // --- Setting up
 
+  // The input, where a tile can lie over it: frames of a clip side by side are of another shape.
+  const liesOver = (seen, { tileWidth, tileHeight }) => {
+    const side = name => Number(seen?.getAttribute(name));
+    const times = ((tileWidth / tileHeight) * side("height")) / side("width");
+    return times > 0.5 && times < 2 ? seen : null;
+  };
   const panelOf = link => {
     const element = link.closest("[data-image]");
     const readout = make("p", { class: "readout", role: "status" });
@@ -522,6 +528,7 @@ reportgen.channels = new Map();
     }
     link.append(outline);
     link.after(readout);
+    const grid = geometry(link.dataset);
     return {
       element,
       link,
@@ -530,8 +537,8 @@ reportgen.channels = new Map();
       id: element.dataset.image,
       name: element.querySelector("h2").textContent.trim(),
       picture: link.querySelector("img"),
-      seen: element.querySelector(".seen img"),
-      grid: geometry(link.dataset),
+      seen: liesOver(element.querySelector(".seen img"), grid),
+      grid,
       hint: "",
       at: null,
       pin: null,
