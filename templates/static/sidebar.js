@@ -91,6 +91,14 @@
     const frame = list.getBoundingClientRect();
     if (box.top < frame.top || box.bottom > frame.bottom) list.scrollTop += box.top - frame.top - frame.height / 3;
   };
+  // The drawing of the graph around a layer may be wider than its place: the layer itself is in the middle.
+  const centreGraph = page => {
+    const frame = page.querySelector(".graph .scroll");
+    const spot = frame?.querySelector(".spot-current");
+    if (!spot) return;
+    const box = spot.getBoundingClientRect();
+    frame.scrollLeft += box.left + box.width / 2 - frame.getBoundingClientRect().left - frame.clientWidth / 2;
+  };
   const mark = (element, kind) => {
     for (const each of modules.querySelectorAll(`[aria-current="${kind}"]`)) each.removeAttribute("aria-current");
     element?.setAttribute("aria-current", kind);
@@ -242,6 +250,7 @@
     mark(current < 0 ? null : reveal(current), "page");
     bringIntoView(modules.querySelector("[aria-current=page]"));
     places = placesOf(page);
+    centreGraph(page);
   });
   reportgen.onMove((page, fragment) => {
     if (fragment.query === query) return;

@@ -150,6 +150,14 @@ def test_the_graph_around_a_layer_leads_to_its_neighbours(browser: Browser, site
         assert heading(page) == "stage1.0.relu"
 
 
+def test_on_a_phone_the_layer_is_in_the_middle_of_its_graph(browser: Browser, site: Path) -> None:
+    with opened(browser, width=360) as page:
+        visit(page, site, "layers/stage1.0.relu.html")
+        boxes = [page.locator(each).bounding_box() for each in (".spot-current", ".graph .scroll")]
+        spot, frame = (box["x"] + box["width"] / 2 for box in boxes if box)
+        assert abs(spot - frame) < 5
+
+
 # Keys
 
 
