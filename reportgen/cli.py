@@ -249,6 +249,9 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     running.add_argument("--strict", action="store_const", const=True, help="no site when a node or figure fails")
     running.add_argument("--force", action="store_const", const=True, help="replace a report that is there")
+    running.add_argument(
+        "--timings", action="store_const", const=True, help="say on stderr where the time went, in a table"
+    )
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import platform
-import time
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,15 +16,17 @@ from torch import nn
 import reportgen
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError
-from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
+from reportgen.figures.base import Figure, FigureKind, FigureOptions, Subject
 from reportgen.figures.layer_cka import batch_size
 from reportgen.figures.registry import check_kinds, figure_kinds, read_options
+from reportgen.inputs.ahead import ahead
 from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
 from reportgen.inputs.images import BadImage, ImageSource, Item, Skip, find_images, none_usable
 from reportgen.inputs.models import Model, load_model
 from reportgen.inputs.precision import device_name
 from reportgen.ledger import Ledger, kind_entries
+from reportgen.machine import cpus
 from reportgen.measuring import measure
 from reportgen.names import slugify
 from reportgen.network.base import Network, Settings, stream
@@ -40,10 +42,12 @@ from reportgen.network.selection import Selection, select
 from reportgen.network.tracing import trace_model
 from reportgen.options import Options
 from reportgen.progress import Progress
+from reportgen.saving import Saver, saving
 from reportgen.site.captions import read_captions
 from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, to_json
 from reportgen.site.render import render
 from reportgen.site.writer import SiteWriter, figure_stem
+from reportgen.timings import Timings
 
 Spec = str | nn.Module
 
@@ -61,6 +65,8 @@ class Report:
     files: int
     bytes: int
     seconds: float
+    timings: Timings
+    """Where the time went."""
 
     @property
     def address(self) -> str:
@@ -81,7 +87,7 @@ def build_report(
     `directory` is where relative paths in `spec` start. Raises ReportError; whatever is raised, the target is
     then as it was, and so is a module that was passed in.
     """
-    started = time.perf_counter()
+    timings, threads = Timings(), cpus()
     figure_options = _check_early(options)
     captions = read_captions(options.captions).texts if options.captions else {}
     bad: list[BadImage] = []
@@ -89,43 +95,54 @@ def build_report(
     sources = find_images(items, skip)
     further = find_images([options.statistics], skip) if options.statistics else ()
     with SiteWriter(out, force=options.force) as writer:
-        model = _load(spec, options, directory)
+        with timings.of("load the model"):
+            model = _load(spec, options, directory)
         if model.form.most == 1 and options.cka_examples == "auto":
             # Batches of one image have no pairs of images to compare.
             figure_options = dataclasses.replace(figure_options, cka_examples="positions")
         with untouched(model.module):
             if skip:
                 sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
-            first, waiting = _peek(_batches(model, sources, further, options, skip))
+            with timings.of("decode"):
+                first, waiting = _peek(_batches(model, sources, further, options, skip), threads)
             if first is None or not sources:
                 raise none_usable(bad)
-            network = _network(model, first, options)
+            with timings.of("trace"):
+                network = _network(model, first, options)
             selection = select(network.layers, options.nodes, options.exclude)
             subject = _subject(network, selection, model, options, len(sources), len(further))
             kinds = figure_kinds(figure_options, subject, options.figures)
             ledger = Ledger(network, selection)
             with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
-                for product in measure(network, selection, waiting, kinds, ledger, progress):
-                    _keep(product, writer, ledger)
+                with saving(_saver(writer, ledger, threads, timings)) as saver:
+                    for product in measure(network, selection, waiting, kinds, ledger, progress, timings):
+                        saver.save(product)
         if not ledger.images:
             raise none_usable(bad)
         record = _record(model, network, ledger, kinds, captions, options, bad)
         _check_complete(record, options)
-        rendered = render(record)
-        for name, text in {**rendered.files, FILE_NAME: to_json(record)}.items():
-            writer.write(name, text)
-        writer.publish()
-    seconds = time.perf_counter() - started
-    return Report(writer.target, record, tuple(rendered.warnings), writer.files, writer.bytes_written, seconds)
+        with timings.of("render"):
+            rendered = render(record)
+            for name, text in {**rendered.files, FILE_NAME: to_json(record)}.items():
+                writer.write(name, text)
+        with timings.of("publish"):
+            writer.publish()
+    if options.timings:
+        print(timings.table(), file=sys.stderr)  # noqa: T201 - what was asked for
+    return Report(
+        writer.target, record, tuple(rendered.warnings), writer.files, writer.bytes_written, timings.whole, timings
+    )
 
 
-def _keep(product: Product, writer: SiteWriter, ledger: Ledger) -> None:
-    if isinstance(product, DataFile):
-        writer.write(f"data/{product.name}", product.content)
-        return
-    view = slugify(product.data["view"]) if product.data.get("view") else ""
-    stem = figure_stem(product.kind, product.image, ledger.slug(product.layer), view)
-    ledger.add_figure(product, writer.write_figure(stem, product.files))
+def _saver(writer: SiteWriter, ledger: Ledger, threads: int, timings: Timings) -> Saver:
+    def place(figure: Figure) -> str:
+        view = slugify(figure.data["view"]) if figure.data.get("view") else ""
+        return figure_stem(figure.kind, figure.image, ledger.slug(figure.layer), view)
+
+    def broken(figure: Figure, error: Exception) -> None:
+        ledger.add_broken_figure(figure.kind, figure.layer, error)
+
+    return Saver(writer, place, ledger.add_figure, broken, threads=threads, timings=timings)
 
 
 def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> Iterator[Activation]:
@@ -135,7 +152,7 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
     # Not `untouched`: between two activations, the random state is the consumer's.
     drawn = RandomState()
     with buffers_kept(model.module), evaluating(model.module):
-        first, waiting = _peek(_batches(model, sources, (), options, None))
+        first, waiting = _peek(_batches(model, sources, (), options, None), threads=1)
         if first is None:
             return
         with drawn.inside():
@@ -152,10 +169,14 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
             yield event
 
 
-def _peek(batches: Iterator[Batch]) -> tuple[Batch | None, Iterator[Batch]]:
-    """The first batch, from which nodes may have to be learned, and all of them; None where each image is bad."""
-    first = next(batches, None)
-    return first, chain([first], batches) if first is not None else batches
+def _peek(batches: Iterator[Batch], threads: int) -> tuple[Batch | None, Iterator[Batch]]:
+    """The first batch, from which nodes may have to be learned, and all of them; None where each image is bad.
+
+    With several `threads`, one of them decodes the next batch while the network runs on this one.
+    """
+    coming = ahead(batches) if threads > 1 else batches
+    first = next(coming, None)
+    return first, chain([first], coming) if first is not None else coming
 
 
 def _network(model: Model, batch: Batch, options: Options) -> Network:
@@ -275,7 +296,7 @@ def _recorded(options: Options) -> dict[str, Any]:
     for path in ("captions", "weights", "statistics"):
         values[path] = Path(values[path]).name if values[path] else None
     values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
-    kept = {name: value for name, value in values.items() if name not in ("force", "quiet")}
+    kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "timings")}
     return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk
 
 

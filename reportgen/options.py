@@ -76,6 +76,8 @@ class Options:
     strict: bool = False
     force: bool = False
     quiet: bool = False
+    timings: bool = False
+    """Say on stderr where the time went."""
 
 
 @dataclass(frozen=True)
@@ -354,5 +356,6 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "strict": _flag,
     "force": _flag,
     "quiet": _flag,
+    "timings": _flag,
 }
 assert set(_READERS) == {field.name for field in fields(Options)}  # noqa: S101 - a slip of ours, not input

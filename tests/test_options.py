@@ -40,6 +40,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "strict": ("true", True),
     "force": ("true", True),
     "quiet": ("true", True),
+    "timings": ("true", True),
 }
 PATH_KEYS = {"captions", "statistics", "weights"}
 

@@ -1,7 +1,9 @@
 """How alike the channels of one layer are: CKA between all pairs, and squared correlation over positions."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from reportgen.numerics.real import as_real
 from reportgen.numerics.similarity import RELATIVE_THRESHOLD
 
 FLOAT64_CHANNELS = 512
-"""Up to so many channels second moments are summed in float64, above in float32: a layer's take C x C values."""
+"""Up to so many channels their products are float64, above it float32: of a layer there are C x C of them."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,15 @@ class ChannelSimilarity:
     """`values` (C, C) with zeros in the rows and columns of undefined channels, and why these are: bool, (C,) each.
 
     `constant` channels are the same for every example, `infinite` ones hold values that are not finite, and
-    `degenerate` ones vary but have a centred kernel of zero.
+    `degenerate` ones vary but have a centred kernel of zero. Where `values` are float32, `vectors` (C, d) may be
+    float64 vectors whose inner products they are.
     """
 
     values: torch.Tensor
     constant: torch.Tensor
     infinite: torch.Tensor
     degenerate: torch.Tensor
+    vectors: torch.Tensor | None = None
 
     @property
     def defined(self) -> torch.Tensor:
@@ -57,24 +61,39 @@ class ChannelSimilarity:
         return means / share[:, None] / share[None, :]
 
     def most_alike(self, count: int = 8) -> list[tuple[int, int, float]]:
-        """Return the `count` pairs of different channels with the largest values, best first.
+        """Return the `count` pairs of different channels with the largest values, best first; with `vectors` float64.
 
         Each lies in a row whose largest value is among the 2 * count largest, so only those rows are sorted.
         """
-        values = self._blanked(-torch.inf).fill_diagonal_(-torch.inf)
+        values = self.values if bool(self.defined.all()) else self._blanked(-torch.inf)
+        diagonal = values.diagonal().clone()
+        values.fill_diagonal_(-torch.inf)
         rows = torch.argsort(values.amax(dim=1), descending=True, stable=True)[: 2 * count]
+        chosen = values[rows].cpu().numpy()
+        values.diagonal().copy_(diagonal)
         # A matrix product need not be symmetric to the last bit: the better of two equal pairs counts.
         pairs: dict[tuple[int, int], float] = {}
-        for row, found in zip(rows.tolist(), values[rows].cpu().numpy(), strict=True):
+        for row, found in zip(rows.tolist(), chosen, strict=True):
             for column, value in _best_of_row(found, count):
                 pair = (min(row, column), max(row, column))
                 pairs[pair] = max(value, pairs.get(pair, value))
-        best_first = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+        best_first = sorted(self._exactly(pairs).items(), key=lambda item: (-item[1], item[0]))
         return [(first, second, value) for (first, second), value in best_first[:count]]
 
+    def _exactly(self, pairs: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
+        if self.vectors is None or not pairs:
+            return pairs
+        first, second = torch.tensor(list(pairs), device=self.vectors.device).T
+        products = (self.vectors[first] * self.vectors[second]).sum(1)
+        return dict(zip(pairs, products.tolist(), strict=True))
 
-def _best_of_row(values: NDArray[np.float64], count: int) -> Iterator[tuple[int, float]]:
-    for column in np.argsort(-values, kind="stable")[:count].tolist():
+
+def _best_of_row(values: NDArray[Any], count: int) -> Iterator[tuple[int, float]]:
+    best = np.argpartition(-values, min(count, len(values) - 1))[: count + 1]
+    least = np.sort(values[best])[::-1][: count][-1]
+    # Of equal values the first ones, as in a stable sort of the whole row.
+    places = np.flatnonzero(values >= least)
+    for column in places[np.argsort(-values[places], kind="stable")][:count].tolist():
         if np.isfinite(values[column]):
             yield column, float(values[column])
 
@@ -82,7 +101,9 @@ def _best_of_row(values: NDArray[np.float64], count: int) -> Iterator[tuple[int,
 def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
     """Return the linear CKA between all channels of one image's `maps` (C, H, W), any dtype.
 
-    The H rows of a map are its examples (4 or more), the W columns its features, each centred over the rows.
+    The H rows of a map are its examples (4 or more), the W columns its features, each centred over the rows. Up to
+    and including the centred kernels all is float64; above FLOAT64_CHANNELS channels the inner products of these,
+    which are of length 1, are float32, so that their rounding errors are about 1e-7.
     """
     values, infinite = _scaled(maps)
     mean = values.mean(dim=1, keepdim=True)
@@ -95,7 +116,10 @@ def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
     degenerate = ~infinite & ~constant & (norms <= RELATIVE_THRESHOLD * trace)
     # CKA is the cosine between centred kernels; dividing by infinity leaves zeros.
     kernels /= torch.where(infinite | constant | degenerate, torch.inf, norms)[:, None]
-    return ChannelSimilarity(kernels @ kernels.T, constant, infinite, degenerate)
+    if len(kernels) <= FLOAT64_CHANNELS:
+        return ChannelSimilarity(kernels @ kernels.T, constant, infinite, degenerate)
+    single = kernels.float()
+    return ChannelSimilarity(single @ single.T, constant, infinite, degenerate, kernels)
 
 
 def _scaled(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,21 +137,22 @@ def _scaled(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _centred_triangle(grams: torch.Tensor, *, debiased: bool) -> torch.Tensor:
-    """Centred kernels as vectors (C, d) with the same inner products, from Gram matrices (C, n, n).
+    """Centred kernels as vectors (C, d) with the same inner products, from Gram matrices (C, n, n), overwritten.
 
     A kernel is symmetric, so its upper triangle holds all of it. The features are centred, so the rows of a Gram
     matrix sum to zero: it is doubly centred as it is, and without the diagonal, which U-centring leaves out, its
     rows sum to minus the diagonal.
     """
     count = grams.shape[-1]
-    rows, columns = torch.triu_indices(count, count, int(debiased), device=grams.device)
-    packed = grams.flatten(1)[:, rows * count + columns]
     if debiased:
         share = grams.diagonal(dim1=1, dim2=2) / (count - 2)
         share = share - share.sum(1, keepdim=True) / (2 * (count - 1))
-        packed += share[:, rows]
-        packed += share[:, columns]
-    return packed.mul_(torch.where(rows == columns, 1.0, 2.0).to(packed).sqrt())
+        grams += share[:, :, None]
+        grams += share[:, None, :]
+    rows, columns = torch.triu_indices(count, count, int(debiased), device=grams.device)
+    packed = torch.index_select(grams.flatten(1), 1, rows * count + columns)
+    # An entry beside the diagonal counts twice. Without the diagonal that is one factor for all.
+    return packed.mul_(math.sqrt(2) if debiased else torch.where(rows == columns, 1.0, 2.0).to(packed).sqrt())
 
 
 @dataclass

@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -34,6 +35,7 @@ class SiteWriter:
         self._draft = self.target.with_name(f".{self.target.name}.reportgen-{secrets.token_hex(4)}")
         self._sums: dict[str, str] = {}
         self.bytes_written = 0
+        self._entering = threading.Lock()
         self._made = [parent for parent in self.target.parents if not parent.exists()]
         with _naming(self.target):
             try:
@@ -54,7 +56,7 @@ class SiteWriter:
         return len(self._sums)
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Write the file `name` (a path within the site, with slashes)."""
+        """Write the file `name` (a path within the site, with slashes). Several threads may."""
         data = _encode(content)
         path = self._draft / name
         with _naming(self.target):
@@ -63,8 +65,10 @@ class SiteWriter:
             except FileNotFoundError:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-        self._sums[name] = hashlib.sha256(data).hexdigest()
-        self.bytes_written += len(data)
+        digest = hashlib.sha256(data).hexdigest()
+        with self._entering:
+            self._sums[name] = digest
+            self.bytes_written += len(data)
 
     def write_figure(self, stem: str, files: Mapping[str, bytes]) -> list[str]:
         """Write a figure's files, by suffix, under figures/; return their paths within the site."""
