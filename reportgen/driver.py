@@ -113,10 +113,12 @@ def build_report(
             subject = _subject(network, selection, model, options, len(sources), len(further))
             kinds = figure_kinds(figure_options, subject, options.figures)
             ledger = Ledger(network, selection)
-            with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
-                with saving(_saver(writer, ledger, threads, timings)) as saver:
-                    for product in measure(network, selection, waiting, kinds, ledger, progress, timings):
-                        saver.save(product)
+            with (
+                Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress,
+                saving(_saver(writer, ledger, threads, timings)) as saver,
+            ):
+                for product in measure(network, selection, waiting, kinds, ledger, progress, timings):
+                    saver.save(product)
         if not ledger.images:
             raise none_usable(bad)
         record = _record(model, network, ledger, kinds, captions, options, bad)

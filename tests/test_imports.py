@@ -20,8 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {"driver", "listing", "options"},
     "driver": {
-        "entities", "figures", "inputs", "ledger", "machine", "measuring", "network", "options", "progress", "saving",
-        "site", "timings",
+        "entities", "figures", "inputs", "ledger", "machine", "measuring", "network", "options", "progress",
+        "saving", "site", "timings",
     },
     "listing": {"entities", "inputs", "network"},
     "measuring": {"entities", "figures", "ledger", "network", "progress", "timings"},

@@ -24,6 +24,9 @@ class Later(Mapping[str, bytes]):
     def __getitem__(self, suffix: str) -> bytes:
         return self._makers[suffix]()
 
+    def __contains__(self, suffix: object) -> bool:
+        return suffix in self._makers
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._makers)
 
@@ -35,10 +38,9 @@ class Later(Mapping[str, bytes]):
 class Figure:
     """One picture (in one or more formats), what it says, and the numbers behind it.
 
-    `files` maps a suffix (`png`) to the file's content, which may be made only when it is looked up (`Later`); where
-    files go is not a figure's business. `layer` and
-    `image` are the layer's name and the image's id, None where a figure spans them. `alt` and `caption` are
-    plain text from known facts. `data` holds JSON values only.
+    `files` maps a suffix (`png`) to the file's content, which may be made when it is looked up (`Later`); where
+    files go is not a figure's business. `layer` and `image` are the layer's name and the image's id, None where a
+    figure spans them. `alt` and `caption` are plain text from known facts. `data` holds JSON values only.
     """
 
     kind: str

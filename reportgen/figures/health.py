@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -117,11 +118,10 @@ class Health(BaseKind):
         return self._references[grid]
 
     def compute(self) -> Iterable[Product]:
-        measured = {
-            name: self._measured(layer, self._statistics[name])
-            for name, layer in self._layers.items()
-            if name in self._statistics and name not in self._causes
-        }
+        names = [name for name in self._layers if name in self._statistics and name not in self._causes]
+        # Layers side by side: eigenvalues of one layer, spread over threads, mostly wait for each other.
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            measured = dict(zip(names, pool.map(self._measured, names), strict=True))
         yield DataFile("layers.csv", self._layers_csv(measured))
         for one in measured.values():
             yield DataFile(f"channels/{one.layer.slug}.csv", channels_csv(one.summary))
@@ -132,9 +132,10 @@ class Health(BaseKind):
             findings = rank_findings(computed, self._layers, self.subject.module_of)
             yield self._overview(list(computed.values()), findings)
 
-    def _measured(self, layer: Layer, statistics: ChannelStatistics) -> Measured:
+    def _measured(self, name: str) -> Measured:
+        statistics = self._statistics[name]
         summary = summarise(statistics, len(self._digests))
-        return Measured(layer, self._nouns[layer.name], statistics.bounds, statistics.histogram, summary)
+        return Measured(self._layers[name], self._nouns[name], statistics.bounds, statistics.histogram, summary)
 
     def _histogram(self, one: Measured) -> Figure:
         total, bins = one.summary.total, one.histogram

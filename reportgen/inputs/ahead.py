@@ -22,7 +22,7 @@ def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
 
 
 class _Next(Generic[_Item]):
-    """One item on its way. The thread is a daemon's, so that an image that can't be read through holds up no exit."""
+    """One item on its way. The thread is a daemon, so that an image that can't be read through holds up no exit."""
 
     item: _Item
     ended = False

@@ -1,7 +1,6 @@
 """How alike the channels of one layer are: CKA between all pairs, and squared correlation over positions."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +12,12 @@ from torch.nn import functional
 from reportgen.numerics.real import as_real
 from reportgen.numerics.similarity import RELATIVE_THRESHOLD
 
+# So many values at a time are float64: on the CPU they stay in its cache, on other devices each step costs a call.
+_CHUNK, _DEVICE_CHUNK = 1 << 18, 1 << 23
+EXACT_CHANNELS = 128
+"""Up to so many channels CKA is float64 throughout."""
 FLOAT64_CHANNELS = 512
-"""Up to so many channels their products are float64, above it float32: of a layer there are C x C of them."""
+"""Up to so many channels second moments are summed in float64, above in float32: a layer's take C x C values."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,8 @@ class ChannelSimilarity:
     """`values` (C, C) with zeros in the rows and columns of undefined channels, and why these are: bool, (C,) each.
 
     `constant` channels are the same for every example, `infinite` ones hold values that are not finite, and
-    `degenerate` ones vary but have a centred kernel of zero. Where `values` are float32, `vectors` (C, d) may be
-    float64 vectors whose inner products they are.
+    `degenerate` ones vary but have a centred kernel of zero. `vectors` (C, d), if any, are float64 and the values
+    their inner products, which may be float32.
     """
 
     values: torch.Tensor
@@ -55,28 +58,30 @@ class ChannelSimilarity:
 
         The last block holds the rest. NaN where a block has no defined channel.
         """
-        share = functional.avg_pool1d(self.defined.to(self.values)[None], block, ceil_mode=True)[0]
+        if self.vectors is None:
+            share = functional.avg_pool1d(self.defined.to(self.values)[None], block, ceil_mode=True)[0]
+            means = functional.avg_pool2d(self.values[None], block, ceil_mode=True)[0]
+        else:
+            # The mean of inner products is the inner product of means.
+            places = torch.arange(len(self.vectors), device=self.vectors.device) // block
+            blocks = int(places[-1]) + 1
+            share = self.vectors.new_zeros(blocks).index_add_(0, places, self.defined.to(self.vectors))
+            sums = self.vectors.new_zeros(blocks, self.vectors.shape[1]).index_add_(0, places, self.vectors)
+            means = sums @ sums.T
         share = torch.where(share > 0, share, torch.nan)
-        means = functional.avg_pool2d(self.values[None], block, ceil_mode=True)[0]
         return means / share[:, None] / share[None, :]
 
     def most_alike(self, count: int = 8) -> list[tuple[int, int, float]]:
-        """Return the `count` pairs of different channels with the largest values, best first; with `vectors` float64.
+        """Return the `count` pairs of different channels with the largest values, best first; of `vectors`, if any.
 
-        Each lies in a row whose largest value is among the 2 * count largest, so only those rows are sorted.
+        Each lies in a row whose largest value is among the 2 * count largest, so only those rows are looked into.
         """
         values = self.values if bool(self.defined.all()) else self._blanked(-torch.inf)
         diagonal = values.diagonal().clone()
         values.fill_diagonal_(-torch.inf)
         rows = torch.argsort(values.amax(dim=1), descending=True, stable=True)[: 2 * count]
-        chosen = values[rows].cpu().numpy()
+        pairs = _best_pairs(rows.cpu().numpy(), values[rows].cpu().numpy(), 2 * count)
         values.diagonal().copy_(diagonal)
-        # A matrix product need not be symmetric to the last bit: the better of two equal pairs counts.
-        pairs: dict[tuple[int, int], float] = {}
-        for row, found in zip(rows.tolist(), chosen, strict=True):
-            for column, value in _best_of_row(found, count):
-                pair = (min(row, column), max(row, column))
-                pairs[pair] = max(value, pairs.get(pair, value))
         best_first = sorted(self._exactly(pairs).items(), key=lambda item: (-item[1], item[0]))
         return [(first, second, value) for (first, second), value in best_first[:count]]
 
@@ -88,26 +93,44 @@ class ChannelSimilarity:
         return dict(zip(pairs, products.tolist(), strict=True))
 
 
-def _best_of_row(values: NDArray[Any], count: int) -> Iterator[tuple[int, float]]:
-    best = np.argpartition(-values, min(count, len(values) - 1))[: count + 1]
-    least = np.sort(values[best])[::-1][: count][-1]
-    # Of equal values the first ones, as in a stable sort of the whole row.
-    places = np.flatnonzero(values >= least)
-    for column in places[np.argsort(-values[places], kind="stable")][:count].tolist():
-        if np.isfinite(values[column]):
-            yield column, float(values[column])
+def _best_pairs(rows: NDArray[np.int64], values: NDArray[Any], count: int) -> dict[tuple[int, int], float]:
+    """The `count` best pairs in some `rows` of a matrix (R, C); where it isn't symmetric, the better counts."""
+    flat = values.ravel()
+    # A pair may be there twice. Of equal values all are looked at, so that the first ones are found.
+    most = min(2 * count, flat.size)
+    places = np.flatnonzero((flat >= np.partition(flat, -most)[-most]) & np.isfinite(flat))
+    row, column = rows[places // values.shape[1]], places % values.shape[1]
+    first, second = np.minimum(row, column), np.maximum(row, column)
+    pairs: dict[tuple[int, int], float] = {}
+    for place in np.lexsort((second, first, -flat[places])).tolist():
+        if len(pairs) == count:
+            break
+        pairs.setdefault((int(first[place]), int(second[place])), float(flat[places[place]]))
+    return pairs
 
 
 def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
     """Return the linear CKA between all channels of one image's `maps` (C, H, W), any dtype.
 
     The H rows of a map are its examples (4 or more), the W columns its features, each centred over the rows. Up to
-    and including the centred kernels all is float64; above FLOAT64_CHANNELS channels the inner products of these,
+    and including the centred kernels all is float64; above EXACT_CHANNELS channels the inner products of these,
     which are of length 1, are float32, so that their rounding errors are about 1e-7.
     """
-    values, infinite = _scaled(maps)
-    mean = values.mean(dim=1, keepdim=True)
-    values -= mean
+    chunk = _CHUNK if maps.device.type == "cpu" else _DEVICE_CHUNK
+    size = maps.shape[1] * max(maps.shape[1:])
+    parts = [_unit_kernels(part, debiased=debiased) for part in torch.split(maps, max(1, chunk // size))]
+    kernels, *causes = (torch.cat(facts) for facts in zip(*parts, strict=True))
+    if len(kernels) <= EXACT_CHANNELS:
+        return ChannelSimilarity(kernels @ kernels.T, *causes, kernels)
+    single = kernels.float()
+    return ChannelSimilarity(single @ single.T, *causes, kernels)
+
+
+def _unit_kernels(maps: torch.Tensor, *, debiased: bool) -> tuple[torch.Tensor, ...]:
+    """The centred kernels of some channels as vectors (C, d) of length 1, those of undefined ones zero; and which
+    channels are constant, infinite and degenerate.
+    """
+    values, mean, infinite = _centred(maps)
     grams = torch.bmm(values, values.transpose(1, 2))
     trace = grams.diagonal(dim1=1, dim2=2).sum(1)
     constant = ~infinite & (trace <= RELATIVE_THRESHOLD * (trace + maps.shape[1] * mean.square().sum((1, 2))))
@@ -116,24 +139,26 @@ def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
     degenerate = ~infinite & ~constant & (norms <= RELATIVE_THRESHOLD * trace)
     # CKA is the cosine between centred kernels; dividing by infinity leaves zeros.
     kernels /= torch.where(infinite | constant | degenerate, torch.inf, norms)[:, None]
-    if len(kernels) <= FLOAT64_CHANNELS:
-        return ChannelSimilarity(kernels @ kernels.T, constant, infinite, degenerate)
-    single = kernels.float()
-    return ChannelSimilarity(single @ single.T, constant, infinite, degenerate, kernels)
+    return kernels, constant, infinite, degenerate
 
 
-def _scaled(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A float64 copy with the largest magnitude of each channel 1, and which channels are not finite (zero there).
+def _centred(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Float64 copies of the maps less their mean over the rows, that mean, and which channels are not finite.
 
-    CKA does not depend on a channel's size, but the fourth powers on the way to it would overflow.
+    Those are zero. CKA does not depend on a channel's size, but of float64 values the fourth powers on the way to
+    it would overflow: their largest magnitude is made 1.
     """
     real = as_real(maps)
-    flat = real.flatten(1)
-    peak = torch.maximum(flat.amin(dim=1).double().abs(), flat.amax(dim=1).double().abs())
-    infinite = ~torch.isfinite(peak)
-    values = real.to(torch.float64, copy=True).masked_fill_(infinite[:, None, None], 0)
-    values /= torch.where(infinite | (peak == 0), 1.0, peak)[:, None, None]
-    return values, infinite
+    values = real.to(torch.float64, copy=True)
+    if real.dtype == torch.float64:
+        peak = values.abs().amax(dim=(1, 2))
+        values /= torch.where(torch.isfinite(peak) & (peak > 0), peak, 1.0)[:, None, None]
+    mean = values.mean(dim=1, keepdim=True)
+    infinite = ~torch.isfinite(mean.sum(dim=(1, 2)))
+    if bool(infinite.any()):
+        values[infinite] = 0
+        mean[infinite] = 0
+    return values.sub_(mean), mean, infinite
 
 
 def _centred_triangle(grams: torch.Tensor, *, debiased: bool) -> torch.Tensor:
