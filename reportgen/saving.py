@@ -95,7 +95,8 @@ class Saver:
             return self._pool.submit(self._make, files, contents)
         done: Future[None] = Future()
         try:
-            done.set_result(self._make(files, contents))
+            self._make(files, contents)
+            done.set_result(None)
         except Exception as error:  # noqa: BLE001 - it is raised, or told, where the result is asked for
             done.set_exception(error)
         return done

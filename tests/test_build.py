@@ -18,7 +18,7 @@ from torch import nn
 
 import reportgen
 from models_for_tests import Exact, HalfBroken, Noisy, RefusesBright, Residual
-from reportgen.figures import pictures
+from reportgen.drawing.png import encode_indexed
 from reportgen.progress import Progress
 
 QUICK = ["channel_grid", "channel_sum"]
@@ -604,15 +604,13 @@ def test_a_disk_that_fills_up_ends_a_build(tmp_path: Path, monkeypatch: pytest.M
 def test_a_picture_that_cant_be_encoded_fails_its_node_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    encode = pictures.encode_indexed
-
     def encoded(lines: NDArray[np.uint8], colours: Any) -> bytes:
         if lines.shape[1] == 8:  # the sums, which have one tile
             raise MemoryError("too large")
-        return encode(lines, colours)
+        return encode_indexed(lines, colours)
 
     monkeypatch.setattr("reportgen.driver.cpus", lambda: threads)
-    monkeypatch.setattr(pictures, "encode_indexed", encoded)
+    monkeypatch.setattr("reportgen.figures.pictures.encode_indexed", encoded)
     report = reportgen.build(Residual(), IMAGES[:1], tmp_path / "site", figures=QUICK)
     assert "conv1: the figure channel_sum raised MemoryError: too large" in report.record.problems
     assert {layer.status for layer in report.record.layers if layer.name == "conv1"} == {"failed"}

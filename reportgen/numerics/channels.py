@@ -119,11 +119,9 @@ def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
     chunk = _CHUNK if maps.device.type == "cpu" else _DEVICE_CHUNK
     size = maps.shape[1] * max(maps.shape[1:])
     parts = [_unit_kernels(part, debiased=debiased) for part in torch.split(maps, max(1, chunk // size))]
-    kernels, *causes = (torch.cat(facts) for facts in zip(*parts, strict=True))
-    if len(kernels) <= EXACT_CHANNELS:
-        return ChannelSimilarity(kernels @ kernels.T, *causes, kernels)
-    single = kernels.float()
-    return ChannelSimilarity(single @ single.T, *causes, kernels)
+    kernels, constant, infinite, degenerate = (torch.cat(facts) for facts in zip(*parts, strict=True))
+    factors = kernels if len(kernels) <= EXACT_CHANNELS else kernels.float()
+    return ChannelSimilarity(factors @ factors.T, constant, infinite, degenerate, kernels)
 
 
 def _unit_kernels(maps: torch.Tensor, *, debiased: bool) -> tuple[torch.Tensor, ...]:
