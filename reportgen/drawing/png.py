@@ -1,9 +1,9 @@
 """PNG files: indexed ones with a palette, and small true-colour pictures.
 
 Format: PNG specification, third edition (W3C, 2025). Deflate is isal's level 3, which on maps gives the size of
-zlib's level 1 in a fifth of the time. Its levels 1 and 2 take half of that, but not always give the same bytes: of
-about a hundred small pictures compressed in each of 489 processes (isal 1.9.1, busy machine), one or two differed in
-34 processes, at level 3 in none.
+zlib's level 1 in a fifth of the time. Its levels 1 and 2 take half of that, but do not always give the same bytes:
+when about a hundred small pictures were compressed in each of 489 processes (isal 1.9.1, busy machine), one or two
+differed in 32 of these, at level 3 in none.
 """
 
 import io
