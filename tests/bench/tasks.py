@@ -250,7 +250,8 @@ def layer_cka_peer() -> dict[str, Any]:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
             warnings.simplefilter("ignore")
             peers = CKA(module, module, "a", "b", names, names)
-            peers.compare(DataLoader(TensorDataset(images), 16))
+            with contextlib.suppress(AssertionError):  # after all its work it refuses cells that are not a number
+                peers.compare(DataLoader(TensorDataset(images), 16))
             values.update(zip(names, peers.export()["CKA"].double().numpy(), strict=True))
             for part in module.modules():
                 part._forward_hooks.clear()
@@ -259,7 +260,7 @@ def layer_cka_peer() -> dict[str, Any]:
     nodes = [layer.name for layer in walk.network.layers]
     mine, wanted = _matrix_of(walk), _oracle(module, images)
     error = max(float(np.nanmax(np.abs(mine[nodes.index(a), nodes.index(b)] - wanted[a, b]))) for a, b in wanted)
-    theirs = max(abs(values[a][names.index(b)] - wanted[a, b]) for a, b in wanted)
+    theirs = float(np.nanmax([abs(values[a][names.index(b)] - wanted[a, b]) for a, b in wanted]))
     if not error < 1e-9:
         raise RuntimeError(f"ours is off by {error}: not right")
     return {
