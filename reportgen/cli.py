@@ -313,6 +313,9 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         const=True,
         help="keep what is done when interrupted, and go on with what an interrupted build has kept",
     )
+    running.add_argument(
+        "--timings", action="store_const", const=True, help="say on stderr where the time went, in a table"
+    )
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import platform
-import time
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,9 +18,10 @@ import reportgen
 from reportgen.checkpoint import Checkpoints, resumed
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError, UsageError
-from reportgen.figures.base import DataFile, FigureKind, FigureOptions, Product, Subject
+from reportgen.figures.base import Figure, FigureKind, FigureOptions, Subject
 from reportgen.figures.layer_cka import batch_size
 from reportgen.figures.registry import check_kinds, figure_kinds, read_options
+from reportgen.inputs.ahead import ahead
 from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
 from reportgen.inputs.identity import source_sha256, state_sha256
@@ -37,6 +38,7 @@ from reportgen.inputs.models import Model, load_model
 from reportgen.inputs.precision import device_name
 from reportgen.inputs.weights import SEED
 from reportgen.ledger import Ledger, kind_entries
+from reportgen.machine import cpus
 from reportgen.measuring import measure
 from reportgen.names import slugify
 from reportgen.network.base import Network, Settings, stream
@@ -53,12 +55,14 @@ from reportgen.network.tracing import trace_model
 from reportgen.options import Options, source_date
 from reportgen.progress import Progress
 from reportgen.report import Report as Report
+from reportgen.saving import Saver, saving
 from reportgen.site.captions import read_captions
 from reportgen.site.manifest import Sums
 from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, to_json
 from reportgen.site.render import Rendered, check_theme, render
 from reportgen.site.theme import PROBLEM, Theme
 from reportgen.site.writer import SiteWriter, figure_stem
+from reportgen.timings import Timings
 
 Spec = str | nn.Module
 
@@ -97,16 +101,21 @@ def build_report(
     `directory` is where relative paths in `spec` start. Raises ReportError; whatever is raised, the target is
     then as it was, and so is a module that was passed in.
     """
-    started = time.perf_counter()
+    timings = Timings()
     plan = make_plan(spec, items, options, directory)
     with SiteWriter(out, force=options.force, resume=options.resume) as writer:
-        record, rendered = publishable(measured(plan, writer, writer if options.resume else None), plan)
-        for name, content in rendered.items():
-            writer.write(name, content)
-        writer.write(FILE_NAME, to_json(record))
-        writer.publish()
-    seconds = time.perf_counter() - started
-    return Report(writer.target, record, tuple(rendered.warnings), writer.files, writer.bytes_written, seconds)
+        record = measured(plan, writer, timings, writer if options.resume else None)
+        with timings.of("render"):
+            record, rendered = publishable(record, plan)
+            for name, content in rendered.items():
+                writer.write(name, content)
+            writer.write(FILE_NAME, to_json(record))
+        with timings.of("publish"):
+            writer.publish()
+    if options.timings:
+        print(timings.table(), file=sys.stderr)  # noqa: T201 - what was asked for
+    warnings = tuple(rendered.warnings)
+    return Report(writer.target, record, warnings, writer.files, writer.bytes_written, timings.whole, timings)
 
 
 def make_plan(
@@ -130,24 +139,28 @@ def make_plan(
     return Plan(spec, sources, further, options, figure_options, captions, theme, directory, bad)
 
 
-def measured(plan: Plan, writer: Sums, resuming: SiteWriter | None = None) -> Record:
+def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | None = None) -> Record:
     """Walk the network for all images, write the figures and data files, and return the record of it all.
 
     `resuming` is the writer where the build may go on from a checkpoint, and leaves some.
     """
     options, figure_options, skip = plan.options, plan.figure_options, plan.skip
     sources, further = plan.sources, plan.further
-    model = _load(plan.spec, options, plan.directory)
+    threads = 1 if resuming else cpus()  # a checkpoint knows of files that are written, and of no others
+    with timings.of("load the model"):
+        model = _load(plan.spec, options, plan.directory)
     if model.form.most == 1 and options.cka_examples == "auto":
         # Batches of one image have no pairs of images to compare.
         figure_options = dataclasses.replace(figure_options, cka_examples="positions")
     with untouched(model.module):
         if skip:
             sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
-        first, waiting = _peek(_batches(model, sources, further, options, skip))
+        with timings.of("decode"):
+            first, waiting = _peek(_batches(model, sources, further, options, skip), threads)
         if first is None or not sources:
             raise none_usable(plan.bad)
-        network = _network(model, first, options)
+        with timings.of("trace"):
+            network = _network(model, first, options)
         selection = select(network.layers, options.nodes, options.exclude)
         subject = _subject(network, selection, model, options, len(sources), len(further))
         kinds = figure_kinds(figure_options, subject, options.figures)
@@ -155,9 +168,12 @@ def measured(plan: Plan, writer: Sums, resuming: SiteWriter | None = None) -> Re
         if resuming:
             identity = _identity(plan, model, options)
             waiting = resumed(waiting, Checkpoints(identity, network, kinds, ledger), resuming)
-        with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
-            for product in measure(network, selection, waiting, kinds, ledger, progress):
-                _keep(product, writer, ledger)
+        with (
+            Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress,
+            saving(_saver(writer, ledger, threads, timings)) as saver,
+        ):
+            for product in measure(network, selection, waiting, kinds, ledger, progress, timings):
+                saver.save(product)
     if not ledger.images:
         raise none_usable(plan.bad)
     record = _record(model, network, ledger, kinds, plan.captions, options, plan.bad)
@@ -165,13 +181,15 @@ def measured(plan: Plan, writer: Sums, resuming: SiteWriter | None = None) -> Re
     return record
 
 
-def _keep(product: Product, writer: Sums, ledger: Ledger) -> None:
-    if isinstance(product, DataFile):
-        writer.write(f"data/{product.name}", product.content)
-        return
-    view = slugify(product.data["view"]) if product.data.get("view") else ""
-    stem = figure_stem(product.kind, product.image, ledger.slug(product.layer), view)
-    ledger.add_figure(product, writer.write_figure(stem, product.files))
+def _saver(writer: Sums, ledger: Ledger, threads: int, timings: Timings) -> Saver:
+    def place(figure: Figure) -> str:
+        view = slugify(figure.data["view"]) if figure.data.get("view") else ""
+        return figure_stem(figure.kind, figure.image, ledger.slug(figure.layer), view)
+
+    def broken(figure: Figure, error: Exception) -> None:
+        ledger.add_broken_figure(figure.kind, figure.layer, error)
+
+    return Saver(writer, place, ledger.add_figure, broken, threads=threads, timings=timings)
 
 
 def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> Iterator[Activation]:
@@ -181,7 +199,7 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
     # Not `untouched`: between two activations, the random state is the consumer's.
     drawn = RandomState()
     with buffers_kept(model.module), evaluating(model.module):
-        first, waiting = _peek(_batches(model, sources, (), options, None))
+        first, waiting = _peek(_batches(model, sources, (), options, None), threads=1)
         if first is None:
             return
         with drawn.inside():
@@ -198,10 +216,14 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
             yield event
 
 
-def _peek(batches: Iterator[Batch]) -> tuple[Batch | None, Iterator[Batch]]:
-    """The first batch, from which nodes may have to be learned, and all of them; None where each image is bad."""
-    first = next(batches, None)
-    return first, chain([first], batches) if first is not None else batches
+def _peek(batches: Iterator[Batch], threads: int) -> tuple[Batch | None, Iterator[Batch]]:
+    """The first batch, from which nodes may have to be learned, and all of them; None where each image is bad.
+
+    With several `threads`, one of them decodes the next batch while the network runs on this one.
+    """
+    coming = ahead(batches) if threads > 1 else batches
+    first = next(coming, None)
+    return first, chain([first], coming) if first is not None else coming
 
 
 def _network(model: Model, batch: Batch, options: Options) -> Network:
@@ -361,7 +383,7 @@ def _recorded(options: Options) -> dict[str, Any]:
     for path in ("captions", "templates", "weights", "statistics"):
         values[path] = Path(values[path]).absolute().name if values[path] else None
     values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
-    kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "resume")}
+    kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "resume", "timings")}
     return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk
 
 

@@ -130,12 +130,12 @@ class Ledger:
         """Return the slug of the layer of that name, or an empty string for None."""
         return self._slugs[layer] if layer else ""
 
-    def add_broken_figure(self, kind: FigureKind, layer: Layer | None, error: Exception) -> None:
-        """Enter a figure that raised."""
-        reason = f"the figure {kind.name} raised {type(error).__name__}: {' '.join(str(error).split())}"
-        if layer is not None and not self._fates[layer.name].broken:
-            self._fates[layer.name].broken = reason
-        self._problems.append(f"{layer.name}: {reason}" if layer else reason)
+    def add_broken_figure(self, kind: str, layer: str | None, error: Exception) -> None:
+        """Enter that making a figure of this kind raised, of the layer of that name or of the whole report."""
+        reason = f"the figure {kind} raised {type(error).__name__}: {' '.join(str(error).split())}"
+        if layer is not None and not self._fates[layer].broken:
+            self._fates[layer].broken = reason
+        self._problems.append(f"{layer}: {reason}" if layer else reason)
 
     @property
     def images(self) -> list[ImageEntry]:

@@ -82,6 +82,8 @@ class Options:
     resume: bool = False
     """Keep what is done when the build is interrupted, and go on with what an interrupted build has kept."""
     quiet: bool = False
+    timings: bool = False
+    """Say on stderr where the time went."""
 
 
 @dataclass(frozen=True)
@@ -385,5 +387,6 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "force": _flag,
     "resume": _flag,
     "quiet": _flag,
+    "timings": _flag,
 }
 assert set(_READERS) == {field.name for field in fields(Options)}  # noqa: S101 - a slip of ours, not input

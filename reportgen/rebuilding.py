@@ -19,6 +19,7 @@ from reportgen.options import Options, make_options
 from reportgen.site.manifest import Sums, read_manifest
 from reportgen.site.record import FILE_NAME, Record, read_record, to_json
 from reportgen.site.verify import Difference, compare
+from reportgen.timings import Timings
 
 _PATHS = ("captions", "templates", "weights", "statistics")
 """The options of which the record holds the last part only."""
@@ -65,7 +66,7 @@ def rebuild(
     _check_images(plan, record)
     sums = Sums()
     with _threads(record.environment.get("threads")):
-        found, rendered = publishable(_as_recorded(measured(plan, sums), record), plan)
+        found, rendered = publishable(_as_recorded(measured(plan, sums, Timings()), record), plan)
     for name, content in rendered.items():
         sums.write(name, content)
     sums.write(FILE_NAME, to_json(found))

@@ -5,12 +5,13 @@ import html
 import io
 import webbrowser
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reportgen.errors import InputError
 from reportgen.site.pages import top_class
 from reportgen.site.record import DRAWN, ImageEntry, Record
+from reportgen.timings import Timings
 
 _PICTURES = 8
 _SIDE = 96
@@ -32,6 +33,8 @@ class Report:
     files: int
     bytes: int
     seconds: float
+    timings: Timings = field(default_factory=Timings)
+    """Where the time went."""
 
     @property
     def address(self) -> str:

@@ -18,7 +18,9 @@ from torch import nn
 
 import reportgen
 from models_for_tests import Exact, HalfBroken, Noisy, RefusesBright, Residual
+from reportgen.drawing.png import encode_indexed
 from reportgen.progress import Progress
+from reportgen.site import writer
 
 QUICK = ["channel_grid", "channel_sum"]
 """The kinds of figures that tests draw which are about something else."""
@@ -167,7 +169,8 @@ def test_every_figure_is_there_and_as_large_as_it_says(record: dict[str, Any], s
 
 
 def test_the_options_and_versions_are_recorded(record: dict[str, Any]) -> None:
-    shown = {field.name for field in dataclasses.fields(reportgen.Options)} - {"force", "quiet", "resume"}
+    hidden = {"force", "quiet", "resume", "timings"}
+    shown = {field.name for field in dataclasses.fields(reportgen.Options)} - hidden
     assert record["options"].keys() == shown
     assert record["options"]["scale"] == "channel"
     assert record["environment"]["torch"] == torch.__version__.partition("+")[0]
@@ -569,3 +572,60 @@ def test_images_that_are_left_out_are_not_counted(tmp_path: Path, monkeypatch: p
     (caption,) = [figure.caption for figure in report.record.figures if figure.kind == "layer_cka"]
     assert "since there are fewer than 32 images" in caption
     assert "(31 images, each a batch" in caption
+
+
+# Beside the walk
+
+
+def test_the_number_of_threads_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for threads in (1, 2, 7):
+        monkeypatch.setattr("reportgen.driver.cpus", lambda threads=threads: threads)
+        options: dict[str, Any] = {"title": "the same", "figures": ["channel_grid", "channel_sum", "channel_cka"]}
+        found.append(files_of(reportgen.build(Residual(), IMAGES, tmp_path / str(threads), **options).site))
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_disk_that_fills_up_ends_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    written = writer._write
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == "conv2.png":
+            raise OSError(28, "No space left on device")
+        written(path, data)
+
+    monkeypatch.setattr("reportgen.driver.cpus", lambda: threads)
+    monkeypatch.setattr(writer, "_write", full)
+    with pytest.raises(reportgen.OutputError, match="No space left on device"):
+        reportgen.build(Residual(), IMAGES, tmp_path / "site", figures=QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_picture_that_cant_be_encoded_fails_its_node_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    def encoded(lines: NDArray[np.uint8], colours: Any) -> bytes:
+        if lines.shape[1] == 8:  # the sums, which have one tile
+            raise MemoryError("too large")
+        return encode_indexed(lines, colours)
+
+    monkeypatch.setattr("reportgen.driver.cpus", lambda: threads)
+    monkeypatch.setattr("reportgen.figures.pictures.encode_indexed", encoded)
+    report = reportgen.build(Residual(), IMAGES[:1], tmp_path / "site", figures=QUICK)
+    assert "conv1: the figure channel_sum raised MemoryError: too large" in report.record.problems
+    assert {layer.status for layer in report.record.layers if layer.name == "conv1"} == {"failed"}
+    assert any(figure.layer == "conv1" and figure.kind == "channel_grid" for figure in report.record.figures)
+
+
+def test_timings_are_told_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = reportgen.build(Residual(), IMAGES, tmp_path / "site", figures=QUICK, timings=True)
+    told = capsys.readouterr()
+    assert told.out == ""
+    rows = {line.rsplit(maxsplit=3)[0].strip() for line in told.err.splitlines()}
+    assert {"decode", "forward", "channel_grid", "channel_sum", "encode", "write", "render", "in all"} <= rows
+    assert sum(report.timings.seconds[what] for what in ("forward", "render")) < report.seconds
+    assert "timings" not in report.record.options
+    reportgen.build(Residual(), IMAGES, tmp_path / "other", figures=QUICK)
+    assert capsys.readouterr().err == ""

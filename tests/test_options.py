@@ -42,6 +42,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "force": ("true", True),
     "resume": ("true", True),
     "quiet": ("true", True),
+    "timings": ("true", True),
 }
 PATH_KEYS = {"captions", "statistics", "templates", "weights"}
 

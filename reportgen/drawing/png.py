@@ -1,7 +1,9 @@
 """PNG files: indexed ones with a palette, and small true-colour pictures.
 
-Format: PNG specification, third edition (W3C, 2025). Deflate is isal's level 1, which on maps gives the size of
-zlib's level 1 in a seventh of the time.
+Format: PNG specification, third edition (W3C, 2025). Deflate is isal's level 3, which on maps gives the size of
+zlib's level 1 in a fifth of the time. Its levels 1 and 2 take half of that, but do not always give the same bytes:
+when about a hundred small pictures were compressed in each of 489 processes (isal 1.9.1, busy machine), one or two
+differed in 32 of these, at level 3 in none.
 """
 
 import io
@@ -20,6 +22,7 @@ if TYPE_CHECKING:  # matplotlib comes with it, and who only cuts pictures needs 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _INDEXED, _TRUE_COLOUR = 3, 2
+_LEVEL = 3
 _UP = 2
 """The filter that stores each byte as its difference from the byte above, which suits photographs."""
 
@@ -76,7 +79,7 @@ def _palette_chunks(palette: "Palette") -> bytes:
 
 def _file(width: int, colours: int, chunks: bytes, lines: NDArray[np.uint8]) -> bytes:
     header = struct.pack(">IIBBBBB", width, lines.shape[0], 8, colours, 0, 0, 0)
-    data = isal_zlib.compress(np.ascontiguousarray(lines), 1)
+    data = isal_zlib.compress(np.ascontiguousarray(lines), _LEVEL)
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), chunks, _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
 
 

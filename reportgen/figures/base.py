@@ -1,6 +1,6 @@
 """What a figure is, and what a kind of figure has to do."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,13 +10,37 @@ from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.numerics.scaling import Scale
 
 
+class Later(Mapping[str, bytes]):
+    """Files by suffix that are made when they are asked for, and again when they are asked for again.
+
+    Whoever asks may be another thread, later on: `makers` read arrays that nobody else changes, never a borrowed
+    activation. `held` is how many bytes these arrays take.
+    """
+
+    def __init__(self, held: int, **makers: Callable[[], bytes]) -> None:
+        self.held = held
+        self._makers = makers
+
+    def __getitem__(self, suffix: str) -> bytes:
+        return self._makers[suffix]()
+
+    def __contains__(self, suffix: object) -> bool:
+        return suffix in self._makers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 @dataclass(frozen=True)
 class Figure:
     """One picture (in one or more formats), what it says, and the numbers behind it.
 
-    `files` maps a suffix (`png`) to the file's content; where files go is not a figure's business. `layer` and
-    `image` are the layer's name and the image's id, None where a figure spans them. `alt` and `caption` are
-    plain text from known facts. `data` holds JSON values only.
+    `files` maps a suffix (`png`) to the file's content, which may be made when it is looked up (`Later`); where
+    files go is not a figure's business. `layer` and `image` are the layer's name and the image's id, None where a
+    figure spans them. `alt` and `caption` are plain text from known facts. `data` holds JSON values only.
     """
 
     kind: str
@@ -145,7 +169,7 @@ class BaseKind:
     def of_image(
         self,
         image: InputImage,
-        png: bytes,
+        png: bytes | Mapping[str, bytes],
         size: tuple[int, int],
         *,
         alt: str,
@@ -154,7 +178,8 @@ class BaseKind:
         downloads: tuple[str, ...] = (),
     ) -> Figure:
         """Return the figure of this kind that shows one image as a whole; `size` is the picture's width, height."""
-        return Figure(self.name, None, image.id, {"png": png}, *size, alt, caption, data, downloads)
+        files = {"png": png} if isinstance(png, bytes) else png
+        return Figure(self.name, None, image.id, files, *size, alt, caption, data, downloads)
 
     def wants(self, layer: Layer) -> bool:
         return True

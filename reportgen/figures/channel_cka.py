@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reportgen.drawing.matrix import encode_matrix
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
+from reportgen.figures.pictures import matrix_files
 from reportgen.figures.wording import count, describe_layer, describe_range
 from reportgen.numerics.channels import ChannelSimilarity, Correlation, channel_cka
 from reportgen.numerics.npz import npz_bytes
@@ -135,7 +135,7 @@ class ChannelCKA(BaseKind):
             kind=self.name,
             layer=layer.name,
             image=image.id if image else None,
-            files={"png": encode_matrix(indices[0].cpu().numpy(), cmap)},
+            files=matrix_files(indices[0].cpu().numpy(), cmap),
             width=drawn.shape[1],
             height=drawn.shape[0],
             alt=f"Matrix of the similarity between the {channels:,} channels of {layer.name}{subject}",

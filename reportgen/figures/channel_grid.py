@@ -6,20 +6,20 @@ from typing import Any
 
 import torch
 
-from reportgen.drawing.mosaic import Mosaic, assemble, plan
+from reportgen.drawing.mosaic import Mosaic, plan
 from reportgen.drawing.palette import palette
-from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Subject
+from reportgen.figures.pictures import mosaic_files
 from reportgen.figures.wording import (
     conversion_sentence,
     count,
     count_shown,
     describe_layer,
     describe_range,
-    json_number,
+    json_numbers,
 )
-from reportgen.numerics.scaling import GAP, Ranges, Scale, apply_scale, finite_ranges, quantise
+from reportgen.numerics.scaling import Ranges, Scale, apply_scale, finite_ranges, quantise
 
 
 class ChannelGrid(BaseKind):
@@ -48,13 +48,12 @@ class ChannelGrid(BaseKind):
         low, high = apply_scale(self.options.scale, ranges)
         mosaic = plan(shown.shape[0], shown.shape[1], shown.shape[2])
         tiles = quantise(shown, ranges, low, high).cpu().numpy()
-        lines = assemble(tiles, mosaic, GAP)
         counted = count_shown(shown.shape[0], total, "channel")
         return Figure(
             kind=self.name,
             layer=layer.name,
             image=image.id,
-            files={"png": encode_indexed(lines, self._palette)},
+            files=mosaic_files(tiles, mosaic, self._palette),
             width=mosaic.width,
             height=mosaic.height,
             alt=f"{counted[0].upper()}{counted[1:]} of {layer.name} for {image.name}, {mosaic.columns} a row",
@@ -125,4 +124,4 @@ def _data(
 
 def _numbers(values: torch.Tensor) -> list[float | None]:
     """JSON numbers with the digits that bring a float32 back exactly; None for NaN."""
-    return [json_number(value) for value in values.tolist()]
+    return json_numbers(values.cpu().numpy())

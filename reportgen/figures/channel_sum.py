@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import torch
 
-from reportgen.drawing.mosaic import assemble, plan
+from reportgen.drawing.mosaic import plan
 from reportgen.drawing.palette import palette
-from reportgen.drawing.png import encode_indexed
 from reportgen.entities import Activation, InputImage, Layer
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
+from reportgen.figures.pictures import mosaic_files
 from reportgen.figures.wording import (
     conversion_sentence,
     count,
@@ -20,7 +20,7 @@ from reportgen.figures.wording import (
 )
 from reportgen.numerics.npz import as_float32, npz_bytes
 from reportgen.numerics.real import as_real
-from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, quantise
+from reportgen.numerics.scaling import Scale, apply_scale, finite_ranges, quantise
 
 
 class ChannelSum(BaseKind):
@@ -62,7 +62,7 @@ class ChannelSum(BaseKind):
             kind=self.name,
             layer=layer.name,
             image=image.id,
-            files={"png": encode_indexed(assemble(tiles, mosaic, GAP), self._palette)},
+            files=mosaic_files(tiles, mosaic, self._palette),
             width=mosaic.width,
             height=mosaic.height,
             alt=f"Sum over the {channels} of {layer.name} for {image.name}, from {describe_range(*ends)}",

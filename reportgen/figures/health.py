@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,7 @@ class Health(BaseKind):
         self._images: Counter[bool] = Counter()
         self._digests: set[bytes] = set()
         self._gray: torch.Tensor | None = None
+        self._device = torch.device("cpu")
         self._references: dict[tuple[int, int], list[Reference]] = {}
 
     def wants(self, layer: Layer) -> bool:
@@ -78,6 +80,7 @@ class Health(BaseKind):
         self._images[batch.drawn] += len(batch.tensor)
         self._digests.update(_digest(image) for image in batch.tensor)
         tensor = batch.tensor.detach()
+        self._device = tensor.device
         usable = tensor.dim() == 4 and tensor.is_floating_point() and bool(tensor.numel())
         self._gray = tensor.double().mean(1, keepdim=True) if usable else None
         self._references = {}
@@ -117,11 +120,8 @@ class Health(BaseKind):
         return self._references[grid]
 
     def compute(self) -> Iterable[Product]:
-        measured = {
-            name: self._measured(layer, self._statistics[name])
-            for name, layer in self._layers.items()
-            if name in self._statistics and name not in self._causes
-        }
+        names = [name for name in self._layers if name in self._statistics and name not in self._causes]
+        measured = dict(zip(names, self._measure_all(names), strict=True))
         yield DataFile("layers.csv", self._layers_csv(measured))
         for one in measured.values():
             yield DataFile(f"channels/{one.layer.slug}.csv", channels_csv(one.summary))
@@ -132,9 +132,17 @@ class Health(BaseKind):
             findings = rank_findings(computed, self._layers, self.subject.module_of)
             yield self._overview(list(computed.values()), findings)
 
-    def _measured(self, layer: Layer, statistics: ChannelStatistics) -> Measured:
+    def _measure_all(self, names: Sequence[str]) -> list[Measured]:
+        """Layers side by side on the CPU, where the eigenvalues of one, spread over threads, mostly wait."""
+        if self._device.type != "cpu":
+            return [self._measured(name) for name in names]
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            return list(pool.map(self._measured, names))
+
+    def _measured(self, name: str) -> Measured:
+        statistics = self._statistics[name]
         summary = summarise(statistics, len(self._digests))
-        return Measured(layer, self._nouns[layer.name], statistics.bounds, statistics.histogram, summary)
+        return Measured(self._layers[name], self._nouns[name], statistics.bounds, statistics.histogram, summary)
 
     def _histogram(self, one: Measured) -> Figure:
         total, bins = one.summary.total, one.histogram

@@ -147,7 +147,7 @@ class Overview(BaseKind):
 
 def middle_frame(maps: torch.Tensor, frames: int) -> torch.Tensor:
     """Return the middle one of `frames` that stand side by side in maps (C, H, frames x W): (C, H, W)."""
-    return maps.unflatten(2, (frames, -1))[:, :, frames // 2] if frames > 1 else maps
+    return maps.reshape(*maps.shape[:2], frames, -1)[:, :, frames // 2] if frames > 1 else maps
 
 
 def _channels(rows: int) -> str:

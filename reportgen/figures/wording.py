@@ -3,7 +3,9 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from reportgen.entities import Layer
 from reportgen.names import plural
@@ -43,6 +45,32 @@ def describe_range(low: float, high: float) -> str:
 def json_number(value: float) -> float | None:
     """A number for JSON, with the nine digits that bring a float32 back exactly; None where it is not finite."""
     return float(f"{value:.9g}") if math.isfinite(value) else None
+
+
+def json_numbers(values: NDArray[np.float64]) -> list[float | None]:
+    """`json_number` of each of `values` (C,), in numpy.
+
+    Nine digits are a whole number of at most 1e9, and a power of ten up to 1e22 is a float64: their quotient or
+    product is the float64 nearest to that decimal. What this can't settle, next to a tie too, is left to Python.
+    """
+    with np.errstate(all="ignore"):
+        power = np.nan_to_num(_DIGITS - 1 - np.floor(np.log10(np.abs(values))), nan=99, posinf=99, neginf=99)
+        scale = _POWERS[np.minimum(np.abs(power), len(_POWERS) - 1).astype(int)]
+        exact = np.where(power < 0, values / scale, values * scale)
+        whole = np.rint(exact)
+        found = np.where(power < 0, whole * scale, whole / scale)
+        clear = np.abs(np.abs(exact - whole) - 0.5) > _NEAR_TIE
+    size = np.abs(whole)
+    settled = clear & (np.abs(power) < len(_POWERS)) & (size >= 10 ** (_DIGITS - 1)) & (size <= 10**_DIGITS)
+    settled |= values == 0
+    numbers: list[float | None] = np.where(values == 0, values, found).tolist()
+    for place in np.flatnonzero(~settled).tolist():
+        numbers[place] = json_number(float(values[place]))
+    return numbers
+
+
+_DIGITS, _NEAR_TIE = 9, 1e-5
+_POWERS = np.array([float(10**power) for power in range(23)])
 
 
 def count(number: int, noun: str) -> str:

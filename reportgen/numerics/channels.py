@@ -1,7 +1,8 @@
 """How alike the channels of one layer are: CKA between all pairs, and squared correlation over positions."""
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,10 @@ from torch.nn import functional
 from reportgen.numerics.real import as_real
 from reportgen.numerics.similarity import RELATIVE_THRESHOLD
 
+# So many values at a time are float64: on the CPU they stay in its cache, on other devices each step costs a call.
+_CHUNK, _DEVICE_CHUNK = 1 << 18, 1 << 23
+EXACT_CHANNELS = 128
+"""Up to so many channels CKA is float64 throughout."""
 FLOAT64_CHANNELS = 512
 """Up to so many channels second moments are summed in float64, above in float32: a layer's take C x C values."""
 
@@ -20,13 +25,15 @@ class ChannelSimilarity:
     """`values` (C, C) with zeros in the rows and columns of undefined channels, and why these are: bool, (C,) each.
 
     `constant` channels are the same for every example, `infinite` ones hold values that are not finite, and
-    `degenerate` ones vary but have a centred kernel of zero.
+    `degenerate` ones vary but have a centred kernel of zero. `vectors` (C, d), if any, are float64 and the values
+    their inner products, which may be float32.
     """
 
     values: torch.Tensor
     constant: torch.Tensor
     infinite: torch.Tensor
     degenerate: torch.Tensor
+    vectors: torch.Tensor | None = None
 
     @property
     def defined(self) -> torch.Tensor:
@@ -51,42 +58,77 @@ class ChannelSimilarity:
 
         The last block holds the rest. NaN where a block has no defined channel.
         """
-        share = functional.avg_pool1d(self.defined.to(self.values)[None], block, ceil_mode=True)[0]
+        if self.vectors is None:
+            share = functional.avg_pool1d(self.defined.to(self.values)[None], block, ceil_mode=True)[0]
+            means = functional.avg_pool2d(self.values[None], block, ceil_mode=True)[0]
+        else:
+            # The mean of inner products is the inner product of means.
+            places = torch.arange(len(self.vectors), device=self.vectors.device) // block
+            blocks = int(places[-1]) + 1
+            share = self.vectors.new_zeros(blocks).index_add_(0, places, self.defined.to(self.vectors))
+            sums = self.vectors.new_zeros(blocks, self.vectors.shape[1]).index_add_(0, places, self.vectors)
+            means = sums @ sums.T
         share = torch.where(share > 0, share, torch.nan)
-        means = functional.avg_pool2d(self.values[None], block, ceil_mode=True)[0]
         return means / share[:, None] / share[None, :]
 
     def most_alike(self, count: int = 8) -> list[tuple[int, int, float]]:
-        """Return the `count` pairs of different channels with the largest values, best first.
+        """Return the `count` pairs of different channels with the largest values, best first; of `vectors`, if any.
 
-        Each lies in a row whose largest value is among the 2 * count largest, so only those rows are sorted.
+        Each lies in a row whose largest value is among the 2 * count largest, so only those rows are looked into.
         """
-        values = self._blanked(-torch.inf).fill_diagonal_(-torch.inf)
+        values = self.values if bool(self.defined.all()) else self._blanked(-torch.inf)
+        diagonal = values.diagonal().clone()
+        values.fill_diagonal_(-torch.inf)
         rows = torch.argsort(values.amax(dim=1), descending=True, stable=True)[: 2 * count]
-        # A matrix product need not be symmetric to the last bit: the better of two equal pairs counts.
-        pairs: dict[tuple[int, int], float] = {}
-        for row, found in zip(rows.tolist(), values[rows].cpu().numpy(), strict=True):
-            for column, value in _best_of_row(found, count):
-                pair = (min(row, column), max(row, column))
-                pairs[pair] = max(value, pairs.get(pair, value))
-        best_first = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+        pairs = _best_pairs(rows.cpu().numpy(), values[rows].cpu().numpy(), 2 * count)
+        values.diagonal().copy_(diagonal)
+        best_first = sorted(self._exactly(pairs).items(), key=lambda item: (-item[1], item[0]))
         return [(first, second, value) for (first, second), value in best_first[:count]]
 
+    def _exactly(self, pairs: dict[tuple[int, int], float]) -> dict[tuple[int, int], float]:
+        if self.vectors is None or not pairs:
+            return pairs
+        first, second = torch.from_numpy(np.array(list(pairs)).T).to(self.vectors.device)
+        products = (self.vectors[first] * self.vectors[second]).sum(1)
+        return dict(zip(pairs, products.tolist(), strict=True))
 
-def _best_of_row(values: NDArray[np.float64], count: int) -> Iterator[tuple[int, float]]:
-    for column in np.argsort(-values, kind="stable")[:count].tolist():
-        if np.isfinite(values[column]):
-            yield column, float(values[column])
+
+def _best_pairs(rows: NDArray[np.int64], values: NDArray[Any], count: int) -> dict[tuple[int, int], float]:
+    """The `count` best pairs in some `rows` of a matrix (R, C); where it isn't symmetric, the better counts."""
+    flat = values.ravel()
+    # A pair may be there twice. Of equal values all are looked at, so that the first ones are found.
+    most = min(2 * count, flat.size)
+    places = np.flatnonzero((flat >= np.partition(flat, -most)[-most]) & np.isfinite(flat))
+    row, column = rows[places // values.shape[1]], places % values.shape[1]
+    first, second = np.minimum(row, column), np.maximum(row, column)
+    pairs: dict[tuple[int, int], float] = {}
+    for place in np.lexsort((second, first, -flat[places])).tolist():
+        if len(pairs) == count:
+            break
+        pairs.setdefault((int(first[place]), int(second[place])), float(flat[places[place]]))
+    return pairs
 
 
 def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
     """Return the linear CKA between all channels of one image's `maps` (C, H, W), any dtype.
 
-    The H rows of a map are its examples (4 or more), the W columns its features, each centred over the rows.
+    The H rows of a map are its examples (4 or more), the W columns its features, each centred over the rows. Up to
+    and including the centred kernels all is float64; above EXACT_CHANNELS channels the inner products of these,
+    which are of length 1, are float32, so that their rounding errors are about 1e-7.
     """
-    values, infinite = _scaled(maps)
-    mean = values.mean(dim=1, keepdim=True)
-    values -= mean
+    chunk = _CHUNK if maps.device.type == "cpu" else _DEVICE_CHUNK
+    size = maps.shape[1] * max(maps.shape[1:])
+    parts = [_unit_kernels(part, debiased=debiased) for part in torch.split(maps, max(1, chunk // size))]
+    kernels, constant, infinite, degenerate = (torch.cat(facts) for facts in zip(*parts, strict=True))
+    factors = kernels if len(kernels) <= EXACT_CHANNELS else kernels.float()
+    return ChannelSimilarity(factors @ factors.T, constant, infinite, degenerate, kernels)
+
+
+def _unit_kernels(maps: torch.Tensor, *, debiased: bool) -> tuple[torch.Tensor, ...]:
+    """The centred kernels of some channels as vectors (C, d) of length 1, those of undefined ones zero; and which
+    channels are constant, infinite and degenerate.
+    """
+    values, mean, infinite = _centred(maps)
     grams = torch.bmm(values, values.transpose(1, 2))
     trace = grams.diagonal(dim1=1, dim2=2).sum(1)
     constant = ~infinite & (trace <= RELATIVE_THRESHOLD * (trace + maps.shape[1] * mean.square().sum((1, 2))))
@@ -95,39 +137,45 @@ def channel_cka(maps: torch.Tensor, *, debiased: bool) -> ChannelSimilarity:
     degenerate = ~infinite & ~constant & (norms <= RELATIVE_THRESHOLD * trace)
     # CKA is the cosine between centred kernels; dividing by infinity leaves zeros.
     kernels /= torch.where(infinite | constant | degenerate, torch.inf, norms)[:, None]
-    return ChannelSimilarity(kernels @ kernels.T, constant, infinite, degenerate)
+    return kernels, constant, infinite, degenerate
 
 
-def _scaled(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A float64 copy with the largest magnitude of each channel 1, and which channels are not finite (zero there).
+def _centred(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Float64 copies of the maps less their mean over the rows, that mean, and which channels are not finite.
 
-    CKA does not depend on a channel's size, but the fourth powers on the way to it would overflow.
+    Those are zero. CKA does not depend on a channel's size, but of float64 values the fourth powers on the way to
+    it would overflow: their largest magnitude is made 1.
     """
     real = as_real(maps)
-    flat = real.flatten(1)
-    peak = torch.maximum(flat.amin(dim=1).double().abs(), flat.amax(dim=1).double().abs())
-    infinite = ~torch.isfinite(peak)
-    values = real.to(torch.float64, copy=True).masked_fill_(infinite[:, None, None], 0)
-    values /= torch.where(infinite | (peak == 0), 1.0, peak)[:, None, None]
-    return values, infinite
+    values = real.to(torch.float64, copy=True)
+    if real.dtype == torch.float64:
+        peak = values.abs().amax(dim=(1, 2))
+        values /= torch.where(torch.isfinite(peak) & (peak > 0), peak, 1.0)[:, None, None]
+    mean = values.mean(dim=1, keepdim=True)
+    infinite = ~torch.isfinite(mean.sum(dim=(1, 2)))
+    if bool(infinite.any()):
+        values[infinite] = 0
+        mean[infinite] = 0
+    return values.sub_(mean), mean, infinite
 
 
 def _centred_triangle(grams: torch.Tensor, *, debiased: bool) -> torch.Tensor:
-    """Centred kernels as vectors (C, d) with the same inner products, from Gram matrices (C, n, n).
+    """Centred kernels as vectors (C, d) with the same inner products, from Gram matrices (C, n, n), overwritten.
 
     A kernel is symmetric, so its upper triangle holds all of it. The features are centred, so the rows of a Gram
     matrix sum to zero: it is doubly centred as it is, and without the diagonal, which U-centring leaves out, its
     rows sum to minus the diagonal.
     """
     count = grams.shape[-1]
-    rows, columns = torch.triu_indices(count, count, int(debiased), device=grams.device)
-    packed = grams.flatten(1)[:, rows * count + columns]
     if debiased:
         share = grams.diagonal(dim1=1, dim2=2) / (count - 2)
         share = share - share.sum(1, keepdim=True) / (2 * (count - 1))
-        packed += share[:, rows]
-        packed += share[:, columns]
-    return packed.mul_(torch.where(rows == columns, 1.0, 2.0).to(packed).sqrt())
+        grams += share[:, :, None]
+        grams += share[:, None, :]
+    rows, columns = torch.triu_indices(count, count, int(debiased), device=grams.device)
+    packed = torch.index_select(grams.flatten(1), 1, rows * count + columns)
+    # An entry beside the diagonal counts twice. Without the diagonal that is one factor for all.
+    return packed.mul_(math.sqrt(2) if debiased else torch.where(rows == columns, 1.0, 2.0).to(packed).sqrt())
 
 
 @dataclass

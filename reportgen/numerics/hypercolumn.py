@@ -32,7 +32,7 @@ def channel_mean(maps: torch.Tensor) -> torch.Tensor:
 
 def frame_mean(mean: torch.Tensor, frames: int) -> torch.Tensor:
     """Return the mean over `frames` maps that stand side by side, (H, frames x W): (H, W)."""
-    return mean.unflatten(1, (frames, -1)).mean(dim=1) if frames > 1 else mean
+    return mean.reshape(len(mean), frames, -1).mean(dim=1) if frames > 1 else mean
 
 
 def standardise(values: torch.Tensor) -> tuple[torch.Tensor, bool]:

@@ -37,6 +37,8 @@ DUPLICATE, COPY, SATURATED, NEAR_BOUND = 0.99, 0.95, 0.95, 1e-3
 # So many values at a time are float64: on the CPU, few enough that every pass over them stays in its cache; on
 # other devices, where each step costs a call, as many as take 64 MB.
 _CHUNK, _DEVICE_CHUNK = 1 << 17, 1 << 23
+_ROWS = 128
+"""Rows of products that are compared at a time."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -189,6 +191,12 @@ class _Products:
         found: Floats = whole - count * np.outer(away, away)
         return found
 
+    def upper_about(self, mean: Floats, count: int) -> torch.Tensor:
+        """Return the same in float32, on its device; only the triangle on and above the diagonal is meant."""
+        away = torch.from_numpy(mean).to(self.shift.device) - self.shift
+        away = away.float()
+        return torch.addr(self.matrix, away, away, alpha=-count)
+
 
 class ChannelStatistics:
     """Takes in the maps of one layer, image after image, and keeps what `summarise` needs.
@@ -242,6 +250,12 @@ class ChannelStatistics:
         if self._products is None:
             return None
         return self._products.about(self.sums.finite.mean, self.sums.values)
+
+    def upper_products(self) -> torch.Tensor | None:
+        """Return `products` in float32, as they are kept: only the triangle on and above the diagonal is meant."""
+        if self._products is None:
+            return None
+        return self._products.upper_about(self.sums.finite.mean, self.sums.values)
 
 
 def _measure(values: torch.Tensor, gray: Reference | None, bounds: Bounds | None) -> tuple[Sums, Histogram]:
@@ -467,13 +481,13 @@ def _still(
 
 def _pairwise(statistics: ChannelStatistics, causes: dict[str, str]) -> tuple[Integers | None, float]:
     """For each channel the first earlier one that it duplicates, or -1; and the layer's effective rank."""
-    products, sums = statistics.products(), statistics.sums
+    products, sums = statistics.upper_products(), statistics.sums
     if products is None or sums.values < MIN_VALUES:
         too_wide = f"more than {MATRIX_CHANNELS:,} channels"
         cause = too_wide if products is None else f"fewer than {MIN_VALUES} values a channel"
         causes.update(dict.fromkeys(("duplicate_of", "effective_rank"), cause))
         return None, math.nan
-    squares = products.diagonal()
+    squares: Floats = products.diagonal().double().cpu().numpy()
     # float32 may overflow, underflow or lose all digits: then the products disagree with the float64 scatters.
     sound = np.abs(squares - sums.finite.scatter) <= 1e-3 * sums.finite.scatter
     duplicates = _first_duplicates(products, squares, _varying(sums) & sound)
@@ -488,16 +502,26 @@ def _pairwise(statistics: ChannelStatistics, causes: dict[str, str]) -> tuple[In
     return duplicates, math.nan if "effective_rank" in causes else effective_rank(products)
 
 
-def _first_duplicates(products: Floats, squares: Floats, usable: Flags) -> Integers:
-    scale = 1 / np.sqrt(np.where(usable, squares, np.nan))
-    alike = np.tril(np.abs(products * scale[:, None] * scale) > DUPLICATE, -1)
-    found: Integers = np.where(alike.any(1), alike.argmax(1), -1)
+def _first_duplicates(products: torch.Tensor, squares: Floats, usable: Flags) -> Integers:
+    """For each channel the first earlier one that correlates, or -1; `products` (C, C) above the diagonal."""
+    scale = torch.from_numpy(1 / np.sqrt(np.where(usable, squares, np.nan))).to(products)
+    found: Integers = np.full(len(squares), -1)
+    # From the last rows to the first, so that the first channel is what remains; few rows stay in the cache.
+    for start in reversed(range(0, len(scale), _ROWS)):
+        part = products[start : start + _ROWS, start:] * scale[start : start + _ROWS, None]
+        alike = part.mul_(scale[start:]).abs_().gt(DUPLICATE).triu_(1)
+        if bool(alike.any()):
+            rows, columns = torch.nonzero(alike).cpu().numpy()[::-1].T + start
+            found[columns] = rows
     return found
 
 
-def effective_rank(covariance: Floats) -> float:
-    """Return exp of the entropy of the normalised eigenvalues of a matrix that is no covariance of constants."""
-    scaled = torch.from_numpy(covariance / covariance.trace()).float()
-    values = torch.linalg.eigvalsh(scaled).double().clamp(min=0)
+def effective_rank(products: torch.Tensor) -> float:
+    """Return exp of the entropy of the normalised eigenvalues of a matrix that is no covariance of constants.
+
+    Only its triangle on and above the diagonal is read. Six digits: the products are sums of float32.
+    """
+    scaled = (products / products.diagonal().double().sum()).float()
+    values = torch.linalg.eigvalsh(scaled, UPLO="U").double().clamp(min=0)
     shares = values[values > 0] / values.sum()
-    return float((-(shares * shares.log()).sum()).exp())
+    return float(f"{float((-(shares * shares.log()).sum()).exp()):.6g}")

@@ -1,6 +1,7 @@
 """SHA256SUMS: the hash of every file of a site, as `sha256sum --check` reads it. Nothing here writes."""
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ class Sums:
         self.sums: dict[str, str] = {}
         """The SHA-256 of each file, by its path within the site."""
         self.bytes_written = 0
+        self._entering = threading.Lock()
 
     @property
     def files(self) -> int:
@@ -23,18 +25,13 @@ class Sums:
         return len(self.sums)
 
     def write(self, name: str, content: bytes | str) -> None:
-        """Enter the file `name` (a path within the site, with slashes); text is UTF-8."""
+        """Enter the file `name` (a path within the site, with slashes); text is UTF-8. Several threads may."""
         data = encode(content)
         self._keep(name, data)
-        self.sums[name] = hashlib.sha256(data).hexdigest()
-        self.bytes_written += len(data)
-
-    def write_figure(self, stem: str, files: Mapping[str, bytes]) -> list[str]:
-        """Enter a figure's files, by suffix, under figures/; return their paths within the site."""
-        paths = {f"figures/{stem}.{suffix}": content for suffix, content in files.items()}
-        for path, content in paths.items():
-            self.write(path, content)
-        return list(paths)
+        digest = hashlib.sha256(data).hexdigest()
+        with self._entering:
+            self.sums[name] = digest
+            self.bytes_written += len(data)
 
     def _keep(self, name: str, data: bytes) -> None:
         """What else is done with a file; nothing."""

@@ -3,6 +3,7 @@
 import math
 import struct
 
+import numpy as np
 import pytest
 
 from reportgen.figures.wording import (
@@ -12,6 +13,7 @@ from reportgen.figures.wording import (
     describe_class_names,
     describe_number,
     json_number,
+    json_numbers,
     percent,
 )
 
@@ -27,6 +29,30 @@ def test_a_json_number_brings_a_float32_back(value: float) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_no_json_number(value: float) -> None:
     assert json_number(value) is None
+
+
+def _random_numbers() -> list[float]:
+    random = np.random.default_rng(0)
+    singles = np.frombuffer(random.bytes(4 * 20000), np.float32)
+    doubles = np.frombuffer(random.bytes(8 * 20000), np.float64)
+    ties = (random.integers(10**8, 10**9, 20000) + 0.5) / 10.0 ** random.integers(0, 9, 20000)
+    with np.errstate(invalid="ignore"):
+        return [*singles.astype(np.float64).tolist(), *doubles.tolist(), *ties.tolist()]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1.7e308, 1e22, 1e23, -1e-22, 1e-23],
+        [9.9999999995, 0.99999999949999, 999999999.5, 123456789.5, 1234567895.0, 2.5e-10, 0.1, 100.0],
+        [],
+        _random_numbers(),
+    ],
+    ids=["ends", "near ties", "none", "random"],
+)
+def test_many_json_numbers_are_those_of_each(values: list[float]) -> None:
+    found, expected = json_numbers(np.array(values)), [json_number(value) for value in values]
+    assert list(map(str, found)) == list(map(str, expected))  # as texts, so that -0.0 is not 0.0
 
 
 def test_counts() -> None:

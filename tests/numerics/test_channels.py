@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from reportgen.numerics.channels import FLOAT64_CHANNELS, Correlation, channel_cka
+from reportgen.numerics.channels import EXACT_CHANNELS, FLOAT64_CHANNELS, Correlation, channel_cka
 
 Matrix = NDArray[np.float64]
 
@@ -49,6 +49,44 @@ def test_all_pairs_equal_a_loop_over_pairs(shape: tuple[int, int, int], debiased
     assert found.values.numpy() == pytest.approx(plain_cka(maps, debiased=debiased), abs=1e-9)
     assert found.values.dtype == torch.float64
     assert bool(found.defined.all())
+
+
+def fast_cka(maps: torch.Tensor, *, debiased: bool) -> Matrix:
+    """The same for many channels, as one product of U-centred or doubly centred kernels, in numpy's float64."""
+    grams = np.array([(x - x.mean(0)) @ (x - x.mean(0)).T for x in maps.double().numpy()])
+    n = grams.shape[1]
+    if debiased:
+        grams *= 1 - np.eye(n)
+        rows = grams.sum(2) / (n - 2)
+        total = grams.sum((1, 2)) / ((n - 1) * (n - 2))
+        grams = (grams - rows[:, :, None] - rows[:, None, :] + total[:, None, None]) * (1 - np.eye(n))
+    flat = grams.reshape(len(grams), -1)
+    flat /= np.linalg.norm(flat, axis=1, keepdims=True)
+    found: Matrix = flat @ flat.T
+    return found
+
+
+@pytest.mark.parametrize("debiased", [True, False])
+@pytest.mark.parametrize(
+    "shape", [(EXACT_CHANNELS, 14, 14), (EXACT_CHANNELS + 1, 14, 14), (600, 7, 7), (300, 56, 56)]
+)
+def test_many_channels_lose_less_than_a_thousandth_of_a_level(shape: tuple[int, int, int], debiased: bool) -> None:
+    maps = draw(*shape).relu() * 100 + draw(shape[0], 1, 1, seed=1)
+    found, exact = channel_cka(maps, debiased=debiased), fast_cka(maps, debiased=debiased)
+    many = shape[0] > EXACT_CHANNELS
+    assert found.values.dtype == (torch.float32 if many else torch.float64)
+    assert np.abs(found.values.numpy() - exact).max() < (2e-6 if many else 1e-9)
+    for first, second, value in found.most_alike():
+        assert value == pytest.approx(exact[first, second], abs=1e-9)
+    np.fill_diagonal(exact, -np.inf)
+    best = np.sort(exact[np.triu_indices(len(exact), 1)])[::-1][:8]
+    assert [value for _, _, value in found.most_alike()] == pytest.approx(best.tolist(), abs=1e-9)
+
+
+def test_the_other_oracle_agrees_with_the_loop() -> None:
+    for debiased in (True, False):
+        maps = draw(5, 7, 6)
+        assert fast_cka(maps, debiased=debiased) == pytest.approx(plain_cka(maps, debiased=debiased), abs=1e-12)
 
 
 def test_scaling_and_shifting_a_channel_changes_nothing() -> None:

@@ -117,17 +117,6 @@ def test_text_that_utf8_cannot_hold_is_replaced(tmp_path: Path) -> None:
     assert (text[0], text[-1]) == ("a", "b")
 
 
-def test_figures_lie_under_their_kind(tmp_path: Path) -> None:
-    with SiteWriter(tmp_path / "site") as writer:
-        stem = figure_stem("channel_grid", "disc", "stem.conv")
-        assert writer.write_figure(stem, {"png": b"1", "svg": b"2"}) == [
-            "figures/channel_grid/disc/stem.conv.png",
-            "figures/channel_grid/disc/stem.conv.svg",
-        ]
-        writer.publish()
-    assert (tmp_path / "site" / "figures/channel_grid/disc/stem.conv.svg").read_bytes() == b"2"
-
-
 @pytest.mark.parametrize(
     ("image", "layer", "view", "stem"),
     [

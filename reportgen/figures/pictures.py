@@ -1,0 +1,21 @@
+"""Pictures of figures as files that are encoded when they are asked for, beside the walk."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reportgen.drawing.matrix import encode_matrix
+from reportgen.drawing.mosaic import Mosaic, assemble
+from reportgen.drawing.palette import Palette
+from reportgen.drawing.png import encode_indexed
+from reportgen.figures.base import Later
+from reportgen.numerics.scaling import GAP
+
+
+def mosaic_files(tiles: NDArray[np.uint8], mosaic: Mosaic, colours: Palette) -> Later:
+    """Return the PNG of `tiles` (C, H, W) of palette indices, which nobody may change any more."""
+    return Later(tiles.nbytes, png=lambda: encode_indexed(assemble(tiles, mosaic, GAP), colours))
+
+
+def matrix_files(indices: NDArray[np.uint8], cmap: str) -> Later:
+    """Return the PNG of palette indices (rows, columns), which nobody may change any more."""
+    return Later(indices.nbytes, png=lambda: encode_matrix(indices, cmap))
