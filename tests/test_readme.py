@@ -64,7 +64,7 @@ def run(command: str) -> int:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands(command: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if command.startswith(("reportgen render", "reportgen pack")):
+    if command.startswith(("reportgen render", "reportgen pack", "reportgen verify")):
         assert run("reportgen build resnet18 photos/ --weights none --nodes conv1 --out report --quiet") == 0
     code = run(command)
     said = capsys.readouterr()
@@ -86,7 +86,7 @@ def test_python(code: str, desk: Path) -> None:
 
 def test_every_command_is_covered() -> None:
     assert len(COMMANDS) >= 8
-    assert {shlex.split(command)[1] for command in COMMANDS} == {"build", "nodes", "pack", "render"}
+    assert {shlex.split(command)[1] for command in COMMANDS} == {"build", "nodes", "pack", "render", "verify"}
     assert len(PYTHON) >= 2
     assert len(TOML) == 1
 
