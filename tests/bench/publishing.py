@@ -2,12 +2,18 @@
 
 import multiprocessing
 import resource
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from big import big_record
+from canned import write_site
 from reportgen.site.record import to_json
 from reportgen.site.render import render
 
@@ -26,6 +32,7 @@ class Cost:
 
 
 def measure() -> Iterator[str]:
+    yield revision()
     for layers, images, rich in ((1800, 4, False), (60, 200, True), (67, 1, False)):
         # A process of its own, so that the peak is that of this record.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
@@ -37,6 +44,26 @@ def measure() -> Iterator[str]:
             f"the largest {cost.largest / 1e6:.2f} MB), peak memory {cost.peak:.0f} MiB, "
             f"{cost.peak - cost.before:.0f} above the record"
         )
+
+
+def revision() -> str:
+    """What `reportgen render` takes for 200 pages, as a whole process, beside a Python that does nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        site = write_site(big_record(195, 4), Path(folder) / "site")
+        pages = len(list(site.rglob("*.html")))
+        ours = _seconds("-m", "reportgen", "render", str(site), "--title", "Another title", "--quiet")
+    ratio = ours / _seconds("-c", "pass")
+    return f"reportgen render, {pages} pages: {ours:.2f} s (target: 2 s), {ratio:.0f} x an empty Python"
+
+
+def _seconds(*arguments: str, runs: int = 5) -> float:
+    """The median of some runs of Python with these arguments."""
+    taken = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
 
 
 def cost_of(layers: int, images: int, rich: bool) -> Cost:

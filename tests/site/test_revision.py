@@ -525,30 +525,27 @@ def with_model_class(word: str) -> ModelEntry:
     return dataclasses.replace(make_record().model, class_name=word, spec=word, weights=word)
 
 
-# Speed
+# What is loaded
 
-TIMED = """
-import resource, sys
+LOADED = """
+import sys
 from reportgen.cli import main
 code = main(sys.argv[1:])
 print(sorted({"torch", "torchvision", "matplotlib", "numpy", "PIL"} & set(sys.modules)))
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime)
 sys.exit(code)
 """
 
 
-def test_two_hundred_pages_take_less_than_two_seconds_and_no_torch(tmp_path: Path) -> None:
+def test_two_hundred_pages_are_written_without_torch(tmp_path: Path) -> None:
+    # How long it takes is measured by tests/bench/publishing.py.
     layers = chain(f"blocks.{number // 10}.conv{number % 10}" for number in range(195))
     text = "About [[blocks.0.conv1]]: **bold**, [[fig:channel_grid]].\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n"
     captions = dict.fromkeys(["index", "about", "layers/*", "figures/channel_grid", "figures/channel_sum"], text)
     images = [make_image(f"{number}.png") for number in range(4)]
     site = write_site(make_record(layers, images, captions=captions), tmp_path / "site")
     assert len(list(site.rglob("*.html"))) > 200
-    command = [sys.executable, "-c", TIMED, "render", str(site), "--title", "Another title", "--quiet"]
+    command = [sys.executable, "-c", LOADED, "render", str(site), "--title", "Another title", "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    modules, seconds = done.stdout.splitlines()
-    assert modules == "[]"
-    assert float(seconds) < 2  # of the process's own: other work on the machine doesn't count
+    assert done.stdout.splitlines() == ["[]"]
     assert "Another title" in index_of(site)
