@@ -293,6 +293,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     looks.add_argument("--captions", type=Path, metavar="DIR", help="your own texts, in Markdown")
     looks.add_argument("--title", help="the report's title")
     _add_publishing(looks)
+    _add_anonymous(looks)
     network = build.add_argument_group("the network and its input")
     network.add_argument("--weights", metavar="WHICH", help="default, none (random), or a file")
     _add_model_options(network)
@@ -321,6 +322,15 @@ def _add_publishing(group: Any) -> None:
         "--templates", metavar="DIR", help="templates and static files that replace single built-in ones, or none"
     )
     group.add_argument("--base-url", metavar="URL", help="where the site will be, for link previews, or none")
+
+
+def _add_anonymous(group: Any) -> None:
+    group.add_argument(
+        "--anonymous",
+        action="store_const",
+        const=True,
+        help="no names of files, of the model its class only, no title: for blind review",
+    )
 
 
 def _add_tracer(group: Any) -> None:

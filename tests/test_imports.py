@@ -21,8 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"driver", "listing", "options", "rebuilding", "report", "site"},
     "checkpoint": {"entities", "figures", "ledger", "network", "site"},
     "driver": {
-        "checkpoint", "entities", "figures", "inputs", "ledger", "measuring", "network", "options", "progress",
-        "report", "site",
+        "checkpoint", "entities", "figures", "inputs", "ledger", "measuring", "network", "options", "privacy",
+        "progress", "report", "site",
     },
     "listing": {"entities", "inputs", "network"},
     "rebuilding": {"driver", "inputs", "options", "site"},
@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "names": set(),
     "options": set(),
     "parts": set(),
+    "privacy": {"inputs", "options", "site"},
     "progress": set(),
     "report": {"site"},
     "inputs": {"entities"},
