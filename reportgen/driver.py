@@ -135,8 +135,8 @@ def make_plan(
         captions = read_captions(options.captions).texts if options.captions else {}
     bad: list[BadImage] = []
     skip = bad.append if options.skip_bad else None
-    sources = find_images(items, skip)
-    further = find_images([options.statistics], skip) if options.statistics else ()
+    sources = find_images(items, skip, options.max_pixels)
+    further = find_images([options.statistics], skip, options.max_pixels) if options.statistics else ()
     plan = Plan(spec, sources, further, options, figure_options, captions, theme, directory, bad)
     return _anonymous(plan) if options.anonymous else plan
 
@@ -202,7 +202,7 @@ def _keep(product: Product, writer: Sums, ledger: Ledger) -> None:
 
 def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> Iterator[Activation]:
     """Yield what each selected node computes for `items`; see `reportgen.stream`."""
-    sources = find_images(items)
+    sources = find_images(items, max_pixels=options.max_pixels)
     model = _load(spec, options, None)
     # Not `untouched`: between two activations, the random state is the consumer's.
     drawn = RandomState()
