@@ -589,18 +589,31 @@ def _levels_of_floats(values: _Numbers, unit: bool = False) -> tuple[_Levels, st
 
     With `unit`, values that all lie in 0..1 are multiplied by 255 instead.
     """
+    flat = values.reshape(-1)
+    parts = [flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE)]
+    count = flat.size - sum(int(np.isfinite(part).sum()) for part in parts)
+    lost = f"{count} non-finite values as 0" if count else ""
+    ranges = [(float(part.min()), float(part.max())) for part in map(_finite, parts) if part.size]
+    if not ranges:
+        return np.zeros(values.shape, np.uint8), lost
+    low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
+    as_is = unit and low >= 0 and high <= 1
+    if low == high and not as_is:
+        return np.zeros(values.shape, np.uint8), _joined(f"constant {low:.6g} as 0", lost)
+    levels = np.concatenate([_levels_of_part(part, *((0.0, 1.0) if as_is else (low, high))) for part in parts])
+    told = "0..1 shown as 0..255" if as_is else f"{low:.6g}..{high:.6g} stretched to 0..255"
+    return levels.reshape(values.shape), _joined(told, lost)
+
+
+def _finite(values: _Numbers) -> _Numbers:
+    return values[np.isfinite(values)]
+
+
+def _levels_of_part(values: _Numbers, low: float, high: float) -> _Levels:
+    """Map low..high to 0..255, and what is not finite to 0."""
     finite = np.isfinite(values)
     kept = np.where(finite, values, 0).astype(np.float64)
-    lost = "" if finite.all() else f"{np.count_nonzero(~finite)} non-finite values as 0"
-    if not finite.any():
-        return _rounded(kept), lost
-    low, high = float(kept[finite].min()), float(kept[finite].max())
-    if unit and low >= 0 and high <= 1:
-        return _rounded(kept), _joined("0..1 shown as 0..255", lost)
-    if low == high:
-        return np.zeros(values.shape, np.uint8), _joined(f"constant {low:.6g} as 0", lost)
-    share = np.where(finite, _share(kept, low, high), 0)
-    return _rounded(share), _joined(f"{low:.6g}..{high:.6g} stretched to 0..255", lost)
+    return _rounded(np.where(finite, _share(kept, low, high), 0))
 
 
 def _share(values: _Floats, low: float, high: float) -> _Floats:
