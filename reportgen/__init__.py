@@ -68,8 +68,8 @@ def stream(model: "str | nn.Module", images: "Iterable[Item] | Item", **options:
 
     An `Activation` is borrowed: its value is valid until the next one is asked for, since the network may then
     overwrite it. Nothing is cloned, and gradients are off. Takes the options `nodes`, `exclude`, `deep`, `weights`,
-    `size`, `mean`, `std`, `model_arg`, `device`, `dtype` and `batch_size` of `build`. A module passed in is in eval
-    mode while the stream is open.
+    `size`, `max_pixels`, `mean`, `std`, `model_arg`, `device`, `dtype` and `batch_size` of `build`. A module passed
+    in is in eval mode while the stream is open.
 
     Raises UsageError and InputError, and IncompleteError at a node that raises.
     """

@@ -293,6 +293,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     looks.add_argument("--captions", type=Path, metavar="DIR", help="your own texts, in Markdown")
     looks.add_argument("--title", help="the report's title")
     _add_publishing(looks)
+    _add_anonymous(looks)
     network = build.add_argument_group("the network and its input")
     network.add_argument("--weights", metavar="WHICH", help="default, none (random), or a file")
     _add_model_options(network)
@@ -300,6 +301,9 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     network.add_argument("--std", metavar="A,B,C", help="standard deviation of the normalisation")
     network.add_argument("--batch-size", type=int, metavar="N", help="images a forward pass; default 1")
     network.add_argument("--categories", metavar="FILE", help="the names of the classes, one a line")
+    network.add_argument(
+        "--max-pixels", type=int, metavar="N", help="refuse larger images; default 89478485, 256 MiB as RGB"
+    )
     _add_analyses(build.add_argument_group("what is measured"))
     running = build.add_argument_group("running")
     running.add_argument(
@@ -324,6 +328,15 @@ def _add_publishing(group: Any) -> None:
         "--templates", metavar="DIR", help="templates and static files that replace single built-in ones, or none"
     )
     group.add_argument("--base-url", metavar="URL", help="where the site will be, for link previews, or none")
+
+
+def _add_anonymous(group: Any) -> None:
+    group.add_argument(
+        "--anonymous",
+        action="store_const",
+        const=True,
+        help="no names of files, of the model its class only, no title: for blind review",
+    )
 
 
 def _add_tracer(group: Any) -> None:

@@ -53,6 +53,16 @@ from reportgen.network.isolation import (
 from reportgen.network.selection import Selection, select
 from reportgen.network.tracing import trace_model
 from reportgen.options import Options, source_date
+from reportgen.privacy import (
+    anonymous_captions,
+    anonymous_images,
+    anonymous_model,
+    anonymous_options,
+    anonymous_refusals,
+    private,
+    recorded_value,
+    without_words,
+)
 from reportgen.progress import Progress
 from reportgen.report import Report as Report
 from reportgen.saving import Saver, saving
@@ -134,9 +144,23 @@ def make_plan(
         captions = read_captions(options.captions).texts if options.captions else {}
     bad: list[BadImage] = []
     skip = bad.append if options.skip_bad else None
-    sources = find_images(items, skip)
-    further = find_images([options.statistics], skip) if options.statistics else ()
-    return Plan(spec, sources, further, options, figure_options, captions, theme, directory, bad)
+    sources = find_images(items, skip, options.max_pixels)
+    further = find_images([options.statistics], skip, options.max_pixels) if options.statistics else ()
+    plan = Plan(spec, sources, further, options, figure_options, captions, theme, directory, bad)
+    return _anonymous(plan) if options.anonymous else plan
+
+
+def _anonymous(plan: Plan) -> Plan:
+    """The plan with images by number, and their captions with them."""
+    sources = anonymous_images(plan.sources)
+    return dataclasses.replace(
+        plan,
+        sources=sources,
+        further=anonymous_images(plan.further, "statistics image"),
+        options=without_words(plan.options),
+        captions=anonymous_captions(plan.captions, plan.sources, sources),
+        bad=anonymous_refusals(plan.bad),
+    )
 
 
 def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | None = None) -> Record:
@@ -149,6 +173,8 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
     threads = 1 if resuming else cpus()  # a checkpoint knows of files that are written, and of no others
     with timings.of("load the model"):
         model = _load(plan.spec, options, plan.directory)
+        if options.anonymous:
+            model = anonymous_model(model)
     if model.form.most == 1 and options.cka_examples == "auto":
         # Batches of one image have no pairs of images to compare.
         figure_options = dataclasses.replace(figure_options, cka_examples="positions")
@@ -194,7 +220,7 @@ def _saver(writer: Sums, ledger: Ledger, threads: int, timings: Timings) -> Save
 
 def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> Iterator[Activation]:
     """Yield what each selected node computes for `items`; see `reportgen.stream`."""
-    sources = find_images(items)
+    sources = find_images(items, max_pixels=options.max_pixels)
     model = _load(spec, options, None)
     # Not `untouched`: between two activations, the random state is the consumer's.
     drawn = RandomState()
@@ -305,9 +331,9 @@ def _record(
         tracer=network.tracer,
         tracer_reason=network.tracer_reason,
         state_sha256=state_sha256(model.module),
-        source_sha256=source_sha256(model.module, model.factory_file),
+        source_sha256=None if options.anonymous else source_sha256(model.module, model.factory_file),
     )
-    return Record(
+    record = Record(
         title=options.title or f"{model.spec.removeprefix('torchvision:')}, layer by layer",
         model=entry,
         images=ledger.images,
@@ -322,6 +348,7 @@ def _record(
         statistics_images=ledger.statistics_images,
         skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
     )
+    return private(record, anonymous=options.anonymous)
 
 
 def publishable(record: Record, plan: Plan) -> tuple[Record, Rendered]:
@@ -384,13 +411,15 @@ def _recorded(options: Options) -> dict[str, Any]:
         values[path] = Path(values[path]).absolute().name if values[path] else None
     values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
     kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "resume", "timings")}
+    if options.anonymous:
+        kept = anonymous_options(kept)
     return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk
 
 
 def _recorded_argument(value: Any) -> Any:
     """A value as JSON can hold it; of what it can't, such as a class, the name or the type."""
     try:
-        return json.loads(json.dumps(value, allow_nan=False))
+        return recorded_value(json.loads(json.dumps(value, allow_nan=False)))
     except (TypeError, ValueError):
         return getattr(value, "__qualname__", None) or (
             str(value) if isinstance(value, float) else type(value).__name__

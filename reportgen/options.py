@@ -75,6 +75,10 @@ class Options:
     """Whose attention is drawn: `class`, `mean` or `ROW,COLUMN`; auto: the class token, without one the mean."""
     arrays: bool = False
     """Also write the maps themselves, as data/**/*.npz."""
+    max_pixels: int = 0
+    """The most pixels that an image may have; 0: 89,478,485, which as RGB is 256 MiB."""
+    anonymous: bool = False
+    """Name no file, of the model its class only, and give no title: for a review that must not know the author."""
     skip_bad: bool = False
     """Leave out images that can't be decoded or preprocessed, and say so, instead of ending."""
     strict: bool = False
@@ -382,6 +386,8 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "max_filters": _whole(0),
     "attention_query": _query,
     "arrays": _flag,
+    "max_pixels": _whole(0),
+    "anonymous": _flag,
     "skip_bad": _flag,
     "strict": _flag,
     "force": _flag,

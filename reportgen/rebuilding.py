@@ -110,6 +110,10 @@ def _recorded_spec(record: Record) -> str:
             f"the site was built from a module in Python, a {record.model.class_name}, that no MODEL names; "
             "call reportgen.rebuild with it"
         )
+    if record.options.get("anonymous"):
+        raise UsageError(
+            f"the site is anonymous and names of its model the class only, {record.model.class_name}; give MODEL"
+        )
     return record.model.spec
 
 

@@ -639,6 +639,15 @@ def test_bad_images_are_left_out_and_told(run: Run, place: Path) -> None:
     assert "<li>void.png: is empty (0 bytes)" in about
 
 
+def test_a_limit_of_pixels_refuses_larger_images(run: Run, place: Path) -> None:
+    Image.new("RGB", (50, 40)).save(place / "large.png")
+    refused(run(*build("large.png", "--max-pixels", "1999")), 3, "large.png has 2000 pixels, more than the 1999")
+    outcome = run(*build("large.png", "--max-pixels", "1999", "--skip-bad"))
+    assert outcome.code == 5
+    assert [image.name for image in read_record(place / "site").skipped_images] == ["large.png"]
+    assert run(*build("large.png", "--max-pixels", "2000", "--force")).code == 0
+
+
 @pytest.mark.parametrize("image", ["cut.png", "garbage.png"])
 def test_only_bad_images_are_refused_all_the_same(run: Run, place: Path, image: str) -> None:
     refused(run(*build("--skip-bad", image=image)), 3, "none of the 1 images can be used", image)

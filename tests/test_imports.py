@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": {"entities", "figures", "ledger", "network", "site"},
     "driver": {
         "checkpoint", "entities", "figures", "inputs", "ledger", "machine", "measuring", "network", "options",
-        "progress", "report", "saving", "site", "timings",
+        "privacy", "progress", "report", "saving", "site", "timings",
     },
     "listing": {"entities", "inputs", "network"},
     "rebuilding": {"driver", "inputs", "options", "site", "timings"},
@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "names": set(),
     "options": set(),
     "parts": set(),
+    "privacy": {"inputs", "options", "site"},
     "progress": set(),
     "report": {"site", "timings"},
     "inputs": {"entities"},

@@ -1,6 +1,7 @@
 """Slugs, unique ids and suggestions."""
 
 import re
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +68,48 @@ def test_slugify_is_injective(names: list[str]) -> None:
 def test_slugify_never_meets_its_own_slugs(name: str) -> None:
     slug = slugify(name)
     assert slug == name or slugify(slug) != slug
+
+
+def as_file_systems_compare(name: str) -> str:
+    """What names have in common that one file system or another takes for the same."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+ANY_NAME = (
+    st.text(max_size=150) | NAMES | st.sampled_from(sorted(DEVICES)) | st.from_regex(r"\A[a-z0-9_.-]{60,110}\Z")
+)
+VARIANTS = (
+    str,
+    str.upper,
+    str.lower,
+    str.casefold,
+    str.swapcase,
+    lambda name: unicodedata.normalize("NFC", name),
+    lambda name: unicodedata.normalize("NFD", name),
+    lambda name: unicodedata.normalize("NFKC", name),
+    lambda name: f"{name}.png",
+    lambda name: f"{name}-2",
+    slugify,
+)
+
+
+@by_rule
+@given(st.lists(ANY_NAME, min_size=1, max_size=3))
+def test_names_that_file_systems_take_for_the_same_have_different_slugs(names: list[str]) -> None:
+    different = {variant(name) for name in names for variant in VARIANTS}
+    slugs = {as_file_systems_compare(slugify(name)) for name in different}
+    assert len(slugs) == len(different)
+
+
+@by_rule
+@given(st.lists(ANY_NAME, max_size=6))
+def test_ids_of_any_names_are_distinct_short_and_no_devices(names: list[str]) -> None:
+    ids = make_unique(slugify(name) for name in [*names, *names])
+    assert len({as_file_systems_compare(id_) for id_ in ids}) == len(ids)
+    for id_ in ids:
+        assert 1 <= len(id_.encode("ascii")) <= 100
+        assert re.split(r"[. ]", id_)[0].upper() not in {device.upper() for device in DEVICES}
+        assert id_[0] not in "._"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_AT_ONCE = 1 << 20
+"""So many pixels are converted at once where that takes more memory than the picture."""
 _DAMAGED_EXIF = (SyntaxError, struct.error, ValueError, LookupError, TypeError, OSError, EOFError)
 
 
@@ -68,12 +70,14 @@ class ImageSource:
 
     `id` is a slug, unique among the images found together; `name` is what people call the image: the
     file's name without directories, or `image 3` / `tensor 3` for the third object. A tensor in
-    `content` has the shape (C, H, W) and may share the caller's memory.
+    `content` has the shape (C, H, W) and may share the caller's memory. A file that has more than `max_pixels`
+    pixels when it is decoded is refused (0: MAX_PIXELS).
     """
 
     id: str
     name: str
     content: Path | Image.Image | torch.Tensor
+    max_pixels: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def leaving_out(shown: str, name: str, skip: Skip | None) -> Iterator[None]:
         skip(BadImage(" ".join(name.split()), reason.lstrip(": ")))
 
 
-def find_images(items: Iterable[Item], skip: Skip | None = None) -> tuple[ImageSource, ...]:
+def find_images(items: Iterable[Item], skip: Skip | None = None, max_pixels: int = 0) -> tuple[ImageSource, ...]:
     """Return the images that `items` stand for: files sorted by name, then PIL images and tensors as given.
 
     A string or path is a file (whatever its suffix), a directory (every image inside it by suffix, at any
@@ -138,7 +142,8 @@ def find_images(items: Iterable[Item], skip: Skip | None = None) -> tuple[ImageS
     file is read.
 
     Raises InputError if there is no image, or if one is missing, unreadable, empty, not an image, or has
-    more than MAX_PIXELS pixels. With `skip`, images that are there but can't be used are left out.
+    more than `max_pixels` pixels (0: MAX_PIXELS). With `skip`, images that are there but can't be used are left
+    out.
     """
     files: list[Path] = []
     objects: list[Image.Image | torch.Tensor] = []
@@ -150,7 +155,10 @@ def find_images(items: Iterable[Item], skip: Skip | None = None) -> tuple[ImageS
         else:
             files += _expand(item, position)
     bad: list[BadImage] = []
-    found = [*_checked_files(files, skip and bad.append), *_named_objects(objects, skip and bad.append)]
+    found = [
+        *_checked_files(files, skip and bad.append, max_pixels or MAX_PIXELS),
+        *_named_objects(objects, skip and bad.append, max_pixels or MAX_PIXELS),
+    ]
     if bad and not found:
         raise none_usable(bad)
     if skip:
@@ -159,7 +167,9 @@ def find_images(items: Iterable[Item], skip: Skip | None = None) -> tuple[ImageS
     if not found:
         raise InputError("no images were given; name image files, directories or globs such as 'photos/*.jpg'")
     ids = make_unique(slugify(stem) for stem, _, _ in found)
-    return tuple(ImageSource(id_, name, content) for id_, (_, name, content) in zip(ids, found, strict=True))
+    return tuple(
+        ImageSource(id_, name, content, max_pixels) for id_, (_, name, content) in zip(ids, found, strict=True)
+    )
 
 
 def none_usable(bad: Sequence[BadImage]) -> InputError:
@@ -282,7 +292,7 @@ def _missing(path: Path, given: str) -> InputError:
     return InputError(f"{given} does not exist; {did_you_mean(path.name, siblings) or 'check the path'}")
 
 
-def _checked_files(files: Iterable[Path], skip: Skip | None) -> Iterator[tuple[str, str, Path]]:
+def _checked_files(files: Iterable[Path], skip: Skip | None, max_pixels: int) -> Iterator[tuple[str, str, Path]]:
     """Yield (stem, name, path) of the distinct files, sorted by what they are and not by how they came."""
     keyed = [(path.name.casefold(), os.path.realpath(path), str(path)) for path in files]
     distinct: dict[str, Path] = {}
@@ -290,12 +300,12 @@ def _checked_files(files: Iterable[Path], skip: Skip | None) -> Iterator[tuple[s
         distinct.setdefault(real, Path(given))
     for path in distinct.values():
         with leaving_out(str(path), _printable(path.name), skip):
-            _check_header(path)
+            _check_header(path, max_pixels)
             yield path.stem, _printable(path.name), path
 
 
 def _named_objects(
-    objects: Iterable[Image.Image | torch.Tensor], skip: Skip | None
+    objects: Iterable[Image.Image | torch.Tensor], skip: Skip | None, max_pixels: int
 ) -> Iterator[tuple[str, str, Image.Image | torch.Tensor]]:
     """Yield (stem, name, object); an image that Pillow read from a file is called after it."""
     for number, content in enumerate(objects, 1):
@@ -305,7 +315,7 @@ def _named_objects(
         file = Path(os.fsdecode(getattr(content, "filename", "") or ""))
         name = _printable(file.name) or f"image {number}"
         with leaving_out(name, name, skip):
-            _check_size(content, name)
+            _check_size(content, name, max_pixels)
             yield file.stem or f"image-{number}", name, content
 
 
@@ -336,39 +346,47 @@ def _split(tensor: torch.Tensor, position: int) -> list[torch.Tensor]:
 # Checking and refusing
 
 
-def _check_header(path: Path) -> None:
+def _check_header(path: Path, max_pixels: int) -> None:
     """Raise InputError unless `path` is a readable file that starts like an image of an allowed size."""
-    with _refusals(str(path)):
+    with _refusals(str(path), max_pixels):
         if not path.is_file():
             kind = "a link that leads nowhere" if path.is_symlink() else "not a regular file"
             raise InputError(f"{path} is {kind}; give an image file")
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes); copy it again or leave it out")
         with path.open("rb") as file, Image.open(file) as image:
-            _check_image(image, str(path))
+            _check_image(image, str(path), max_pixels)
 
 
-def _check_image(image: Image.Image, shown: str) -> None:
+def _check_image(image: Image.Image, shown: str, max_pixels: int) -> None:
     if image.format in _FOREIGN:
         raise InputError(f"{shown} is {image.format}, which can't be decoded here; convert it to PNG")
-    _check_size(image, shown)
+    _check_size(image, shown, max_pixels)
 
 
-def _check_size(image: Image.Image, shown: str) -> None:
+def _check_size(image: Image.Image, shown: str, max_pixels: int) -> None:
     pixels = image.width * image.height
     if pixels == 0:
         raise InputError(f"{shown} is {image.width} x {image.height} pixels; give an image with pixels")
-    if pixels > MAX_PIXELS:
-        raise InputError(f"{shown} has {pixels} pixels, more than the {MAX_PIXELS} allowed; scale it down")
+    if pixels > max_pixels:
+        raise InputError(f"{shown} has {_too_many(pixels, max_pixels)}")
+
+
+def _too_many(pixels: int | str, max_pixels: int) -> str:
+    return f"{pixels} pixels, more than the {max_pixels} allowed; scale it down, or allow more with --max-pixels"
 
 
 @contextmanager
-def _refusals(shown: str) -> Iterator[None]:
+def _refusals(shown: str, max_pixels: int = 0) -> Iterator[None]:
     """Turn whatever Pillow raises for a bad file into an InputError that starts with `shown`.
+
+    Pillow's own limit is `max_pixels` (0: MAX_PIXELS) inside: it holds for tiles and frames, too.
 
     Pillow's decoders raise nearly every built-in exception for corrupt data, hence the broad clause.
     """
+    limit, pillows = max_pixels or MAX_PIXELS, Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
+        Image.MAX_IMAGE_PIXELS = limit
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -376,15 +394,16 @@ def _refusals(shown: str) -> Iterator[None]:
         except (InputError, MemoryError):
             raise
         except Exception as error:
-            raise InputError(f"{shown} {_reason(error)}") from error
+            raise InputError(f"{shown} {_reason(error, limit)}") from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, max_pixels: int = 0) -> str:
     """Say what was wrong with an image, and what to do, as the rest of a sentence about it."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         count = re.search(r"\d+", str(error))
-        pixels = count.group() if count else "too many"
-        return f"has {pixels} pixels, more than the {MAX_PIXELS} allowed; scale it down"
+        return f"has {_too_many(count.group() if count else 'too many', max_pixels)}"
     if isinstance(error, UnidentifiedImageError):
         return "is not an image in a known format; give PNG, JPEG, WebP, BMP, GIF or TIFF"
     if isinstance(error, OSError) and error.strerror:
@@ -396,10 +415,10 @@ def _reason(error: Exception) -> str:
 
 
 def _decode_file(source: ImageSource, path: Path, form: Form) -> Picture:
-    with _refusals(str(path)):
+    with _refusals(str(path), source.max_pixels):
         data = path.read_bytes()
         with Image.open(BytesIO(data)) as image:
-            _check_image(image, str(path))
+            _check_image(image, str(path), source.max_pixels or MAX_PIXELS)
             frames, note = _frames(image, form)
     digest = hashlib.sha256(data).hexdigest()
     still = _picture(source, digest, frames[middle(len(frames))], note)
@@ -534,13 +553,16 @@ def _expanded(mode: str) -> str:
 
 
 def _over_white(image: Image.Image) -> tuple[Image.Image, str]:
-    """Composite a transparent image over white, exactly rounded."""
+    """Composite a transparent image over white, exactly rounded; a few rows at a time, since 16 bits are needed."""
     straight = image.convert("LA") if image.mode == "La" else image
-    rgba = np.asarray(straight.convert("RGBA")).astype(np.uint16)
-    colour, alpha = rgba[..., :3], rgba[..., 3:]
-    levels = (colour * alpha + 255 * (255 - alpha) + 127) // 255
-    note = "transparency composited over white" if alpha.min() < 255 else ""
-    return Image.fromarray(levels.astype(np.uint8)), _joined(_expanded(image.mode), note)
+    rgba = np.asarray(straight.convert("RGBA"))
+    levels, step = np.empty((*rgba.shape[:2], 3), np.uint8), max(1, _AT_ONCE // rgba.shape[1])
+    for row in range(0, len(rgba), step):
+        part = rgba[row : row + step].astype(np.uint16)
+        colour, alpha = part[..., :3], part[..., 3:]
+        levels[row : row + step] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+    note = "transparency composited over white" if rgba[..., 3].min() < 255 else ""
+    return Image.fromarray(levels), _joined(_expanded(image.mode), note)
 
 
 def _levels_of_gray(image: Image.Image) -> tuple[_Levels, str]:
@@ -567,18 +589,31 @@ def _levels_of_floats(values: _Numbers, unit: bool = False) -> tuple[_Levels, st
 
     With `unit`, values that all lie in 0..1 are multiplied by 255 instead.
     """
+    flat = values.reshape(-1)
+    parts = [flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE)]
+    count = flat.size - sum(int(np.isfinite(part).sum()) for part in parts)
+    lost = f"{count} non-finite values as 0" if count else ""
+    ranges = [(float(part.min()), float(part.max())) for part in map(_finite, parts) if part.size]
+    if not ranges:
+        return np.zeros(values.shape, np.uint8), lost
+    low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
+    as_is = unit and low >= 0 and high <= 1
+    if low == high and not as_is:
+        return np.zeros(values.shape, np.uint8), _joined(f"constant {low:.6g} as 0", lost)
+    levels = np.concatenate([_levels_of_part(part, *((0.0, 1.0) if as_is else (low, high))) for part in parts])
+    told = "0..1 shown as 0..255" if as_is else f"{low:.6g}..{high:.6g} stretched to 0..255"
+    return levels.reshape(values.shape), _joined(told, lost)
+
+
+def _finite(values: _Numbers) -> _Numbers:
+    return values[np.isfinite(values)]
+
+
+def _levels_of_part(values: _Numbers, low: float, high: float) -> _Levels:
+    """Map low..high to 0..255, and what is not finite to 0."""
     finite = np.isfinite(values)
     kept = np.where(finite, values, 0).astype(np.float64)
-    lost = "" if finite.all() else f"{np.count_nonzero(~finite)} non-finite values as 0"
-    if not finite.any():
-        return _rounded(kept), lost
-    low, high = float(kept[finite].min()), float(kept[finite].max())
-    if unit and low >= 0 and high <= 1:
-        return _rounded(kept), _joined("0..1 shown as 0..255", lost)
-    if low == high:
-        return np.zeros(values.shape, np.uint8), _joined(f"constant {low:.6g} as 0", lost)
-    share = np.where(finite, _share(kept, low, high), 0)
-    return _rounded(share), _joined(f"{low:.6g}..{high:.6g} stretched to 0..255", lost)
+    return _rounded(np.where(finite, _share(kept, low, high), 0))
 
 
 def _share(values: _Floats, low: float, high: float) -> _Floats:

@@ -1010,3 +1010,15 @@ def test_only_bad_images_are_refused_all_the_same(tmp_path: Path) -> None:
 def test_an_image_that_is_not_there_is_never_left_out(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         find_images([tmp_path / "absent.png"], list[BadImage]().append)
+
+
+def test_what_is_converted_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    ramp = torch.linspace(-3, 9, 3 * 11 * 13).reshape(3, 11, 13)
+    ramp[1, 5, 2:9] = float("nan")
+    ramp[2, 0] = float("inf")
+    clear = Image.fromarray(np.random.default_rng(0).integers(0, 256, (11, 13, 4), np.uint8))
+    whole = [read(ramp), read(ramp.clamp(0, 1)), read(clear)]
+    monkeypatch.setattr(images, "_AT_ONCE", 26)
+    parts = [read(ramp), read(ramp.clamp(0, 1)), read(clear)]
+    assert [picture.note for picture in parts] == [picture.note for picture in whole]
+    assert [picture.pixels.tobytes() for picture in parts] == [picture.pixels.tobytes() for picture in whole]
