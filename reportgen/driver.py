@@ -48,6 +48,7 @@ from reportgen.network.isolation import (
     evaluating,
     untouched,
 )
+from reportgen.network.proof import ProvedNetwork
 from reportgen.network.selection import Selection, select
 from reportgen.network.tracing import trace_model
 from reportgen.options import Options, source_date
@@ -156,7 +157,8 @@ def measured(plan: Plan, writer: Sums, resuming: SiteWriter | None = None) -> Re
             identity = _identity(plan, model, options)
             waiting = resumed(waiting, Checkpoints(identity, network, kinds, ledger), resuming)
         with Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress:
-            for product in measure(network, selection, waiting, kinds, ledger, progress):
+            proved = ProvedNetwork(network, model.module, model.precision, ledger, prove=options.prove)
+            for product in measure(proved, selection, waiting, kinds, ledger, progress):
                 _keep(product, writer, ledger)
     if not ledger.images:
         raise none_usable(plan.bad)
@@ -298,6 +300,7 @@ def _record(
         options=_recorded(options),
         generator=f"reportgen {reportgen.__version__}",
         statistics_images=ledger.statistics_images,
+        proof=ledger.proof,
         skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
     )
 

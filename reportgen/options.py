@@ -75,6 +75,8 @@ class Options:
     """Whose attention is drawn: `class`, `mean` or `ROW,COLUMN`; auto: the class token, without one the mean."""
     arrays: bool = False
     """Also write the maps themselves, as data/**/*.npz."""
+    prove: bool = False
+    """Compute each node a second time, from copies of its inputs, and compare."""
     skip_bad: bool = False
     """Leave out images that can't be decoded or preprocessed, and say so, instead of ending."""
     strict: bool = False
@@ -380,6 +382,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "max_filters": _whole(0),
     "attention_query": _query,
     "arrays": _flag,
+    "prove": _flag,
     "skip_bad": _flag,
     "strict": _flag,
     "force": _flag,

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listing": {"entities", "inputs", "network"},
     "rebuilding": {"driver", "inputs", "options", "site"},
     "measuring": {"entities", "figures", "ledger", "network", "progress"},
-    "ledger": {"entities", "figures", "network", "site"},
+    "ledger": {"entities", "figures", "network", "numerics", "parts", "site"},
     "entities": set(),
     "errors": set(),
     "names": set(),

@@ -27,6 +27,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "model_arg": ("{depth = 4, sizes = [1, 2]}", {"depth": 4, "sizes": [1, 2]}),
     "device": ('"cuda:1"', "cuda:1"),
     "dtype": ('"autocast:bfloat16"', "autocast:bfloat16"),
+    "prove": ("true", True),
     "skip_bad": ("true", True),
     "categories": ('["disc", "ring"]', ("disc", "ring")),
     "hypercolumns": ('{low = ["conv1", "layer1"], high = "fc"}', {"low": ("conv1", "layer1"), "high": ("fc",)}),
