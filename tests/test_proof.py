@@ -1,7 +1,7 @@
 """What is handed over is compared with what the model computes, and a wrong value is found."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def test_without_proof_of_nodes_the_output_is_compared(tmp_path: Path, model: ty
     assert "captured = computed" not in about
 
 
-def late(events: Iterator[Any]) -> Iterator[Any]:
+def late(events: Iterator[Any]) -> Generator[Any, None, Any]:
     """Hands each value over when the next one is computed."""
     before = None
     while True:
@@ -90,7 +90,7 @@ def test_a_value_that_was_overwritten_is_found(tmp_path: Path, monkeypatch: pyte
 def test_another_output_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = GraphNetwork.walk
 
-    def wrong(*given: Any) -> Iterator[Any]:
+    def wrong(*given: Any) -> Generator[Any, None, Any]:
         output = yield from right(*given)
         return output + 0.25
 
