@@ -27,7 +27,7 @@ from reportgen.site.writer import SiteWriter
 
 _SHARED = ("options", "subject")
 """What every kind is made with, and so has already."""
-_OURS = ("figures", "numerics", "drawing", "entities", "ledger", "site.record")
+_OURS = ("figures", "numerics", "drawing", "entities", "ledger", "network.comparison", "site.record")
 _PLAIN: Mapping[str, set[str]] = {
     "builtins": {"set", "frozenset", "bytearray", "complex", "object", "slice", "range"},
     "collections": {"OrderedDict", "defaultdict", "Counter", "deque"},

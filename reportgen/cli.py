@@ -306,6 +306,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     )
     _add_analyses(build.add_argument_group("what is measured"))
     running = build.add_argument_group("running")
+    _add_prove(running)
     running.add_argument(
         "--skip-bad", action="store_const", const=True, help="leave out images that can't be used, and say so"
     )
@@ -321,6 +322,15 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "--timings", action="store_const", const=True, help="say on stderr where the time went, in a table"
     )
     running.add_argument("--quiet", action="store_const", const=True, help="errors only on stderr")
+
+
+def _add_prove(group: Any) -> None:
+    group.add_argument(
+        "--prove",
+        action="store_const",
+        const=True,
+        help="compute each node a second time, from copies of its inputs, and compare (with torch.fx)",
+    )
 
 
 def _add_publishing(group: Any) -> None:

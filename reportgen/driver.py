@@ -50,6 +50,7 @@ from reportgen.network.isolation import (
     evaluating,
     untouched,
 )
+from reportgen.network.proof import ProvedNetwork
 from reportgen.network.selection import Selection, select
 from reportgen.network.tracing import trace_model
 from reportgen.options import Options, source_date
@@ -194,11 +195,12 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
         if resuming:
             identity = _identity(plan, model, options)
             waiting = resumed(waiting, Checkpoints(identity, network, kinds, ledger), resuming)
+        proved = ProvedNetwork(network, model.module, model.precision, ledger, prove=options.prove)
         with (
             Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress,
             saving(_saver(writer, ledger, threads, timings)) as saver,
         ):
-            for product in measure(network, selection, waiting, kinds, ledger, progress, timings):
+            for product in measure(proved, selection, waiting, kinds, ledger, progress, timings):
                 saver.save(product)
     if not ledger.images:
         raise none_usable(plan.bad)
@@ -346,6 +348,7 @@ def _record(
         options=_recorded(options),
         generator=f"reportgen {reportgen.__version__}",
         statistics_images=ledger.statistics_images,
+        proof=ledger.proof,
         skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
     )
     return private(record, anonymous=options.anonymous)

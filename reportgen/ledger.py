@@ -1,7 +1,7 @@
 """What a build learns about each node and figure while it walks: from this the record is made."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,10 @@ import torch
 from reportgen.entities import Activation, Failure, InputImage, Layer
 from reportgen.figures.base import Figure, FigureKind
 from reportgen.network.base import Network
+from reportgen.network.comparison import DIFFERENT, UNKNOWN, Check, worst
 from reportgen.network.selection import Selection
+from reportgen.numerics.finite import is_finite
+from reportgen.parts import flatten
 from reportgen.site.axes import split_axes
 from reportgen.site.record import (
     DRAWN,
@@ -20,6 +23,7 @@ from reportgen.site.record import (
     ImageEntry,
     KindEntry,
     LayerEntry,
+    ProofEntry,
     StatisticsImageEntry,
 )
 
@@ -39,6 +43,10 @@ class _Fate:
     drawn: bool = False
     broken: str = ""
     """Why a figure of the layer could not be made."""
+    finite: bool | None = None
+    """Whether all values so far are; None where there was none."""
+    check: Check | None = None
+    """How its value compares with its second result, on the batch where that came out worst."""
     failures: dict[str, list[str]] = field(default_factory=dict)
     """Why the layer could not be computed, and on which images."""
 
@@ -62,6 +70,8 @@ class Ledger:
         """The images that only feed statistics, in order."""
         self._figures: list[FigureEntry] = []
         self._problems: list[str] = []
+        self.output: Check | None = None
+        """How the output of the first walk compares with the model's; None until it was compared."""
 
     def add_images(self, images: Iterable[InputImage], *, drawn: bool = True) -> None:
         """Enter the images of a batch."""
@@ -92,6 +102,15 @@ class Ledger:
             fate.shape = _shape_of_one(activation.value, len(activation.images), reading.layout)
             fate.dtype = str(activation.value.dtype).removeprefix("torch.")
 
+        finite = [is_finite(tensor) for _, tensor in flatten(activation.value)]
+        if finite:
+            fate.finite = fate.finite is not False and all(finite)
+
+    def add_check(self, layer: Layer, check: Check) -> None:
+        """Enter how a node's value for a batch compares with its second result."""
+        fate = self._fates[layer.name]
+        fate.check = worst([fate.check or check, check])
+
     def add_failure(self, failure: Failure) -> None:
         """Enter a node that could not be computed for a batch."""
         fate = self._fates[failure.layer.name]
@@ -120,11 +139,11 @@ class Ledger:
     @property
     def state(self) -> tuple[Any, ...]:
         """All that was entered so far; it can be set to what another ledger of the same build had."""
-        return self._fates, self._images, self.statistics_images, self._figures, self._problems
+        return self._fates, self._images, self.statistics_images, self._figures, self._problems, self.output
 
     @state.setter
     def state(self, state: tuple[Any, ...]) -> None:
-        self._fates, self._images, self.statistics_images, self._figures, self._problems = state
+        self._fates, self._images, self.statistics_images, self._figures, self._problems, self.output = state
 
     def slug(self, layer: str | None) -> str:
         """Return the slug of the layer of that name, or an empty string for None."""
@@ -158,7 +177,30 @@ class Ledger:
         """A line for each node and each figure that failed."""
         fates = [(layer.name, self._fates.get(layer.name)) for layer in self._network.layers]
         failed = [f"{name}: {fate.failed}" for name, fate in fates if fate and fate.failures]
-        return [*failed, *self._network.differences, *self._problems]
+        return [*failed, *self._differences(), *self._network.differences, *self._problems]
+
+    @property
+    def proof(self) -> ProofEntry | None:
+        """How the walk's output and, when that was asked for, its nodes compare with what the model computes."""
+        if self.output is None:
+            return None
+        return ProofEntry(
+            self.output.outcome, self.output.told, [f"{name}: {told}" for name, told in self._checks(UNKNOWN)]
+        )
+
+    def _checks(self, outcome: str) -> Iterator[tuple[str, str]]:
+        """The nodes whose comparison came out so, each with what is told of it."""
+        for layer in self._network.layers:
+            fate = self._fates.get(layer.name)
+            if fate and fate.check and fate.check.outcome == outcome:
+                yield layer.name, fate.check.told
+
+    def _differences(self) -> Iterator[str]:
+        """A line for each value that is not what the model computes."""
+        for name, told in self._checks(DIFFERENT):
+            yield f"{name}: what was handed over is not what it computes from copies of its inputs: {told}"
+        if self.output and self.output.outcome == DIFFERENT:
+            yield f"the walk does not return what a plain call of the model returns: {self.output.told}"
 
     def layers(self) -> list[LayerEntry]:
         """Return an entry for every node of the graph, selected or not."""
@@ -185,6 +227,8 @@ class Ledger:
             title=self._selection.titles.get(layer.name, ""),
             selected=fate is not None,
             reading=known.reading,
+            finite=known.finite,
+            proved=known.check.outcome if known.check else None,
         )
 
 

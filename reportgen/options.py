@@ -79,6 +79,8 @@ class Options:
     """The most pixels that an image may have; 0: 89,478,485, which as RGB is 256 MiB."""
     anonymous: bool = False
     """Name no file, of the model its class only, and give no title: for a review that must not know the author."""
+    prove: bool = False
+    """Compute each node a second time, from copies of its inputs, and compare."""
     skip_bad: bool = False
     """Leave out images that can't be decoded or preprocessed, and say so, instead of ending."""
     strict: bool = False
@@ -388,6 +390,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "arrays": _flag,
     "max_pixels": _whole(0),
     "anonymous": _flag,
+    "prove": _flag,
     "skip_bad": _flag,
     "strict": _flag,
     "force": _flag,

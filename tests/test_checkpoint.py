@@ -105,8 +105,9 @@ def test_a_build_may_be_interrupted_again_and_again(tmp_path: Path, pictures: Pa
     few: dict[str, Any] = {"figures": ["predictions", "health"]}
     whole = build(tmp_path / "whole", pictures, **few)
     learning = whole - IMAGES - 1
-    for _ in range(IMAGES):
-        build(tmp_path / "site", pictures, end=learning + 2, resume=True, **few)
+    for number in range(IMAGES):
+        # The first time there is a plain call of the model, too, with which the output is compared.
+        build(tmp_path / "site", pictures, end=learning + 2 - (number > 0), resume=True, **few)
         assert not (tmp_path / "site").exists()
     build(tmp_path / "site", pictures, resume=True, **few)
     assert read_tree(tmp_path / "site") == read_tree(tmp_path / "whole")

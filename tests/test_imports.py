@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "saving": {"figures", "timings"},
     "timings": set(),
     "machine": set(),
-    "ledger": {"entities", "figures", "network", "site"},
+    "ledger": {"entities", "figures", "network", "numerics", "parts", "site"},
     "entities": set(),
     "errors": set(),
     "names": set(),

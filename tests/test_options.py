@@ -29,6 +29,7 @@ EVERY_KEY: dict[str, tuple[str, Any]] = {
     "dtype": ('"autocast:bfloat16"', "autocast:bfloat16"),
     "max_pixels": ("1000000", 1_000_000),
     "anonymous": ("true", True),
+    "prove": ("true", True),
     "skip_bad": ("true", True),
     "categories": ('["disc", "ring"]', ("disc", "ring")),
     "hypercolumns": ('{low = ["conv1", "layer1"], high = "fc"}', {"low": ("conv1", "layer1"), "high": ("fc",)}),

@@ -31,6 +31,7 @@ from reportgen.network.operations import (
     part_axes,
     plain_name,
 )
+from reportgen.network.recomputing import Recomputed
 
 
 class GraphNetwork:
@@ -59,13 +60,18 @@ class GraphNetwork:
     def module_of(self, layer: Layer) -> nn.Module | None:
         return self._network.root.get_submodule(layer.target) if layer.op == "call_module" else None
 
-    def walk(self, batch: Batch, wanted: Set[str] | None = None) -> Walk:
-        return walk(self._network, batch, wanted, self._settings)
+    def walk(self, batch: Batch, wanted: Set[str] | None = None, recomputed: Recomputed | None = None) -> Walk:
+        """See `base.Network.walk`; `recomputed` takes a second result of each node, from copies of its inputs."""
+        return walk(self._network, batch, wanted, self._settings, recomputed)
 
 
 @torch.no_grad()  # as a decorator: inside a generator, a with statement would leak into the consumer
 def walk(
-    network: Network, batch: Batch, wanted: Set[str] | None = None, settings: Settings | None = None
+    network: Network,
+    batch: Batch,
+    wanted: Set[str] | None = None,
+    settings: Settings | None = None,
+    recomputed: Recomputed | None = None,
 ) -> Generator[Activation | Failure, None, Any]:
     """Run `network` on `batch`; yield each wanted node (default: all) as soon as it is computed.
 
@@ -76,6 +82,7 @@ def walk(
     """
     settings = settings or Settings()
     interpreter = _Interpreter(network.root, graph=network.graph)
+    interpreter.recomputed, interpreter.layer_of = recomputed, network.layer_of
     interpreter.args_iter = iter(_placeholders(network, batch))
     axes = _AxesOfNodes(network, interpreter.env, len(batch.tensor))
     failed: dict[fx.Node, str] = {}
@@ -101,6 +108,15 @@ def walk(
 
 class _Interpreter(fx.Interpreter):
     """Hands functions lists and dicts of their own, as the code does that torch.fx writes: they may change them."""
+
+    recomputed: Recomputed | None = None
+    layer_of: Mapping[fx.Node, Layer] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if self.recomputed is None:
+            return super().run_node(n)
+        layer = self.layer_of.get(n)
+        return self.recomputed.run(self, n, layer.name if layer else None, super().run_node)
 
     def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = super().fetch_args_kwargs_from_env(n)

@@ -31,6 +31,23 @@ def untouched(module: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def rehearsing(module: nn.Module) -> Iterator[None]:
+    """Afterwards buffers, attributes and the random state are as before: the next run is as this one."""
+    with random_state_kept(), buffers_kept(module), attributes_kept(module):
+        yield
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Put back, afterwards, the state of torch's, NumPy's and Python's own generators."""
+    before = RandomState._get()
+    try:
+        yield
+    finally:
+        RandomState._set(before)
+
+
 class RandomState:
     """The random numbers that a model draws: the same in each report, and apart from everybody else's.
 

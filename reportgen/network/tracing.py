@@ -12,12 +12,11 @@ from reportgen.entities import Batch, Failure
 from reportgen.errors import InputError
 from reportgen.network.base import Network, Settings
 from reportgen.network.capture import GraphNetwork
+from reportgen.network.comparison import agree, spare
 from reportgen.network.eager import EagerNetwork
 from reportgen.network.graph import trace
 from reportgen.network.isolation import attributes_kept, untouched
 from reportgen.network.leaves import Leaves
-from reportgen.numerics.real import is_quantised
-from reportgen.parts import flatten
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _eager(
     mirrored: Leaves | None = None,
 ) -> EagerNetwork:
     with untouched(module):  # the pass that learns leaves no trace in those that are shown
-        return EagerNetwork(module, _spare(batch), reason, deep=deep, settings=settings, mirrored=mirrored)
+        return EagerNetwork(module, spare(batch), reason, deep=deep, settings=settings, mirrored=mirrored)
 
 
 def _why_no_graph(batch: Batch) -> _Refusal | None:
@@ -146,16 +145,16 @@ def _why_misled(network: GraphNetwork, module: nn.Module, batch: Batch) -> _Refu
     """
     first = batch if batch.args is not None else Batch(batch.images[:1], batch.tensor[:1])
     with untouched(module):
-        failure, output = _walk(network, _spare(first))
-    spare = _spare(first)
+        failure, output = _walk(network, spare(first))
+    lent = spare(first)
     try:
         with untouched(module), attributes_kept(module), torch.no_grad(), network.precision():
-            expected = module(*spare.arguments, **spare.kwargs)
+            expected = module(*lent.arguments, **lent.kwargs)
     except Exception:  # noqa: BLE001 - the user's code: it is the model that fails, and its graph shows where
         return None
     if failure is not None:
         return _Refusal(f"the graph that torch.fx traced can't be run ({failure.reason})")
-    return None if _agree(output, expected) else _Refusal("the graph that torch.fx traced returns something else")
+    return None if agree(output, expected) else _Refusal("the graph that torch.fx traced returns something else")
 
 
 def _walk(network: GraphNetwork, batch: Batch) -> tuple[Failure | None, Any]:
@@ -169,36 +168,6 @@ def _walk(network: GraphNetwork, batch: Batch) -> tuple[Failure | None, Any]:
         if isinstance(event, Failure):
             events.close()
             return event, None
-
-
-def _agree(output: Any, expected: Any) -> bool:
-    """Whether two outputs hold the same tensors: to the bit on a CPU, elsewhere as far as sums have an order."""
-    ours, theirs = dict(flatten(output)), dict(flatten(expected))
-    return ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in theirs)
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if is_quantised(one):
-        return torch.equal(one, other)
-    exact = one.device.type == "cpu"
-    rtol, atol = (0.0, 0.0) if exact else (1e-3, 1e-5)
-    return torch.allclose(one, other, rtol=rtol, atol=atol, equal_nan=one.is_floating_point() or one.is_complex())
-
-
-def _spare(batch: Batch) -> Batch:
-    """A copy of what the model is called with, which it may overwrite."""
-    args = None if batch.args is None else _copied(batch.args)
-    return Batch(batch.images, batch.tensor.clone(), batch.drawn, args, _copied(dict(batch.kwargs)))
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, dict):
-        return {key: _copied(part) for key, part in value.items()}
-    return type(value)(map(_copied, value)) if type(value) in (tuple, list) else value
 
 
 def _first_line(error: BaseException) -> str:

@@ -77,7 +77,10 @@ class LayerEntry:
     """One node of the graph. `shape` is that of its value for one image; `selected` whether it has a page.
 
     `layout` has a letter an axis, or several in parentheses for one that is made of several: `NCHW`, `(NHW)LC`;
-    empty where nothing says which axis is which. `reading` says in words how the value was read.
+    empty where nothing says which axis is which. `reading` says in words how the value was read. `finite` says
+    whether no value, on any image, is NaN or infinite; None where nothing was computed, or no tensor. `proved`, of
+    reports that were to prove each node, is how its value compares with its second result: equal (to the bit),
+    close, different or unknown, on the image where that came out worst.
     """
 
     index: int
@@ -96,6 +99,8 @@ class LayerEntry:
     title: str = ""
     selected: bool = True
     reading: str = ""
+    finite: bool | None = None
+    proved: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,20 @@ class FigureEntry:
     """Paths within the site of the files of numbers behind the figure."""
     scripts: list[str] = field(default_factory=list)
     """Paths within the site of the scripts that hand numbers to the page; a key that earlier versions lack."""
+
+
+@dataclass(frozen=True)
+class ProofEntry:
+    """How the output of the first walk compares with that of a plain call of the model.
+
+    `output` is equal (to the bit), close (within the tolerance of sums in another order), different, or unknown;
+    `told` says how far they are apart, or why it is unknown. `nodes` has a line for each node that could not be
+    proved, with the reason.
+    """
+
+    output: str
+    told: str = ""
+    nodes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -150,6 +169,8 @@ class Record:
     """What `reportgen pack` left out or made coarser, a sentence each; empty for a whole report."""
     statistics_images: list[StatisticsImageEntry] = field(default_factory=list)
     """Images that only fed the statistics; a key that earlier versions did not write."""
+    proof: ProofEntry | None = None
+    """Whether the walk returned what the model does; a key that earlier versions did not write."""
 
 
 def to_json(record: Record) -> str:
@@ -192,6 +213,7 @@ def from_json(text: str, where: str = FILE_NAME) -> Record:
         values = {**_ADDED, **values}
         parts = {part.name: values[_key(part)] for part in fields(Record)}
         parts |= {name: [_entry(kind, value) for value in values[name]] for name, kind in _LISTS.items()}
+        parts["proof"] = _entry(ProofEntry, values["proof"]) if values["proof"] else None
         record = Record(**{**parts, "model": _entry(ModelEntry, values["model"])})
         _check(record)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
@@ -231,12 +253,12 @@ _LISTS: Mapping[str, type[Any]] = {
     "skipped_images": SkippedImageEntry,
     "statistics_images": StatisticsImageEntry,
 }
-_ENTRIES: tuple[type[Any], ...] = (ModelEntry, *_LISTS.values())
+_ENTRIES: tuple[type[Any], ...] = (ModelEntry, ProofEntry, *_LISTS.values())
 _KEYS: Mapping[type[Any], tuple[tuple[str, str], ...]] = {
     kind: tuple((part.name, _key(part)) for part in fields(kind)) for kind in _ENTRIES
 }
 """The name of each field of an entry, with its key in JSON."""
-_ADDED: Mapping[str, Any] = {"skipped_images": (), "reductions": [], "statistics_images": ()}
+_ADDED: Mapping[str, Any] = {"skipped_images": (), "reductions": [], "statistics_images": (), "proof": None}
 """Keys that were added to schema 1, with what they are in records written before."""
 
 
