@@ -10,7 +10,7 @@ from threading import Thread
 
 from playwright.sync_api import Browser, Page, Request
 
-WIDTHS = (360, 1280)
+WIDTHS = (360, 1600)
 SCHEMES = ("light", "dark")
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
