@@ -555,14 +555,16 @@ def _expanded(mode: str) -> str:
 def _over_white(image: Image.Image) -> tuple[Image.Image, str]:
     """Composite a transparent image over white, exactly rounded; a few rows at a time, since 16 bits are needed."""
     straight = image.convert("LA") if image.mode == "La" else image
-    rgba = np.asarray(straight.convert("RGBA"))
-    levels, step = np.empty((*rgba.shape[:2], 3), np.uint8), max(1, _AT_ONCE // rgba.shape[1])
-    for row in range(0, len(rgba), step):
-        part = rgba[row : row + step].astype(np.uint16)
+    width, height = image.size
+    over, least, step = Image.new("RGB", image.size), 255, max(1, _AT_ONCE // width)
+    for row in range(0, height, step):
+        part = np.asarray(straight.crop((0, row, width, min(height, row + step))).convert("RGBA")).astype(np.uint16)
         colour, alpha = part[..., :3], part[..., 3:]
-        levels[row : row + step] = (colour * alpha + 255 * (255 - alpha) + 127) // 255
-    note = "transparency composited over white" if rgba[..., 3].min() < 255 else ""
-    return Image.fromarray(levels), _joined(_expanded(image.mode), note)
+        levels = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+        over.paste(Image.fromarray(levels.astype(np.uint8)), (0, row))
+        least = min(least, int(alpha.min()))
+    note = "transparency composited over white" if least < 255 else ""
+    return over, _joined(_expanded(image.mode), note)
 
 
 def _levels_of_gray(image: Image.Image) -> tuple[_Levels, str]:
