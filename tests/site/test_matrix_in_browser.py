@@ -82,7 +82,8 @@ def address(site: Path, fragment: str = "") -> str:
 
 
 def fragment(page: Page) -> str:
-    return page.url.partition("#")[2]
+    # Asked of the page itself: what it has told of its address may lag behind.
+    return str(page.evaluate("location.hash.slice(1)"))
 
 
 def plot(page: Page) -> Locator:
