@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 _HASHED = re.compile(r".*-[0-9a-f]{12}")
@@ -61,6 +61,12 @@ def _plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}{'es' if noun.endswith(('ch', 'ss', 'x')) else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names for a sentence, and how many there are besides: `a, b, c and 4 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:

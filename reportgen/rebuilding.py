@@ -15,6 +15,7 @@ from reportgen.driver import Plan, Spec, make_plan, measured, publishable
 from reportgen.errors import InputError, UsageError
 from reportgen.inputs.images import ImageSource, Item, sha256_of_image
 from reportgen.inputs.weights import find_file, sha256_of
+from reportgen.names import listed
 from reportgen.options import Options, make_options
 from reportgen.site.manifest import Sums, read_manifest
 from reportgen.site.record import FILE_NAME, Record, read_record, to_json
@@ -60,7 +61,7 @@ def rebuild(
     wanted = spec if spec is not None else _recorded_spec(record)
     given = list(items)
     if not given:
-        raise UsageError(f"{site}: give its images again: {_listed([image.name for image in record.images])}")
+        raise UsageError(f"{site}: give its images again: {listed([image.name for image in record.images])}")
     plan = make_plan(wanted, given, options, directory, record.captions)
     _check_source(wanted, record, base)
     _check_images(plan, record)
@@ -141,10 +142,10 @@ def _check_hashes(sources: Iterable[ImageSource], recorded: list[tuple[str, str]
             _check(name, digest, hashes[name])
     missing = [name for name, digest in recorded if (name, digest) not in found]
     if missing:
-        raise InputError(f"{_listed(missing)}: the site was built from it too; give all its images")
+        raise InputError(f"{listed(missing)}: the site was built from it too; give all its images")
     added = [name for name, digest in found if (name, digest) not in recorded]
     if added:
-        raise InputError(f"{_listed(added)}: the site was not built from it; give its images only")
+        raise InputError(f"{listed(added)}: the site was not built from it; give its images only")
 
 
 def _check(what: str, found: str, recorded: str | None) -> None:
@@ -153,11 +154,6 @@ def _check(what: str, found: str, recorded: str | None) -> None:
             f"{what}: not what the site was built from: SHA-256 is {found[:12]}…, recorded is {recorded[:12]}…; "
             "give the file of then"
         )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"
 
 
 def _as_recorded(found: Record, record: Record) -> Record:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from reportgen.drawing.mosaic import Mosaic, assemble, plan
-from reportgen.drawing.png import encode_like, encode_picture, is_indexed
+from reportgen.drawing.png import encode_like, encode_picture
 
 GAP = 252
 """The palette index between tiles."""
@@ -61,10 +61,6 @@ def is_opaque_colour(source: bytes) -> bool:
     """Whether a picture has no palette and no transparency, so that it may become a JPEG."""
     with Image.open(io.BytesIO(source)) as picture:
         return picture.mode in ("RGB", "L") and "transparency" not in picture.info
-
-
-def is_map(source: bytes) -> bool:
-    return is_indexed(source)
 
 
 def _indices(source: bytes) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from reportgen.figures.attention_queries import (
 )
 from reportgen.figures.attention_rollout import Rollouts
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
-from reportgen.figures.wording import count, describe_layer, describe_number, json_number, percent
+from reportgen.figures.wording import count, describe_layer, describe_number, json_number, json_values, percent
 from reportgen.numerics.npz import npz_bytes
 from reportgen.numerics.scaling import Ranges, finite_ranges, quantise
 
@@ -209,8 +209,8 @@ class AttentionMaps(BaseKind):
             "source": attention.source,
             "windowed": attention.windowed,
             "names": list(tiles.names),
-            "low": [json_number(value) for value in tiles.ranges.low.tolist()],
-            "high": [json_number(value) for value in tiles.ranges.high.tolist()],
+            "low": json_values(tiles.ranges.low),
+            "high": json_values(tiles.ranges.high),
             "shares": {label: [json_number(share) for share in each] for label, each in shares.items()},
             "colours": [json_number(tiles.low), json_number(float(tiles.high[0])) if common else None],
             "cmap": self._palette.name,

@@ -17,7 +17,7 @@ from reportgen.figures.wording import (
     count_shown,
     describe_layer,
     describe_range,
-    json_numbers,
+    json_values,
 )
 from reportgen.numerics.scaling import Ranges, Scale, apply_scale, finite_ranges, quantise
 
@@ -103,7 +103,7 @@ def _data(
 ) -> dict[str, Any]:
     # Coloured over its own range, a channel's colours end where its values do.
     own = options.scale.mode == "channel"
-    values = {} if own else {"value_low": _numbers(ranges.low), "value_high": _numbers(ranges.high)}
+    values = {} if own else {"value_low": json_values(ranges.low), "value_high": json_values(ranges.high)}
     return {
         "columns": mosaic.columns,
         "rows": mosaic.rows,
@@ -114,14 +114,9 @@ def _data(
         "channels_total": total,
         "scale": str(options.scale),
         "cmap": options.colour_map,
-        "low": _numbers(low),
-        "high": _numbers(high),
+        "low": json_values(low),
+        "high": json_values(high),
         **values,
         "constant": torch.nonzero(ranges.constant).flatten().tolist(),
         "finite": ranges.finite,
     }
-
-
-def _numbers(values: torch.Tensor) -> list[float | None]:
-    """JSON numbers with the digits that bring a float32 back exactly; None for NaN."""
-    return json_numbers(values.cpu().numpy())

@@ -15,6 +15,7 @@ from reportgen.entities import Batch, InputImage
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.tables import csv_bytes
 from reportgen.figures.wording import count, describe_class_names, json_number
+from reportgen.names import listed
 from reportgen.parts import flatten
 
 MOST_DRAWN = 20
@@ -292,8 +293,7 @@ def _rows(image: InputImage, found: Detections, reading: Reading) -> Iterator[li
 def _alt(image: InputImage, choice: _Choice, boxes: Sequence[Box]) -> str:
     if not boxes:
         return f"{image.name} without a box: " + ("nothing to draw" if choice.total else "nothing was detected")
-    more = f" and {len(boxes) - 3} more" if len(boxes) > 3 else ""
-    return f"{image.name} with {count(len(boxes), 'box')}: {', '.join(box.label for box in boxes[:3])}{more}"
+    return f"{image.name} with {count(len(boxes), 'box')}: {listed([box.label for box in boxes])}"
 
 
 def _caption(image: InputImage, found: Detections, choice: _Choice, reading: Reading) -> str:

@@ -11,7 +11,7 @@ from reportgen.drawing.palette import palette
 from reportgen.drawing.sheet import contact_sheet
 from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Product, Subject
-from reportgen.figures.wording import count, count_shown, json_number
+from reportgen.figures.wording import count, count_shown, json_values
 from reportgen.numerics.scaling import finite_ranges, quantise
 
 LARGEST_SIDE = 256
@@ -87,7 +87,7 @@ class Overview(BaseKind):
         step = -(-max(shown.shape[1:]) // LARGEST_SIDE)
         indices = quantise(shown[:, ::step, ::step], ranges, low, high).cpu().numpy()
         size = (shown.shape[1], shown.shape[2])
-        return _Cells(tuple(indices), _numbers(low), _numbers(high), size, ranges.finite, step > 1)
+        return _Cells(tuple(indices), json_values(low), json_values(high), size, ranges.finite, step > 1)
 
     def end_batch(self) -> Iterable[Product]:
         if self._columns:
@@ -159,8 +159,3 @@ def _layers(shown: int, total: int) -> str:
     first = "the first " if shown < total else ""
     have = "has" if total == 1 else "have"
     return f"{first}{count_shown(shown, total, 'layer')} that {have} maps"
-
-
-def _numbers(values: torch.Tensor) -> list[float | None]:
-    """JSON numbers with the digits that bring a float32 back exactly; None for NaN."""
-    return [json_number(value) for value in values.tolist()]

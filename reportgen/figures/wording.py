@@ -69,6 +69,11 @@ def json_numbers(values: NDArray[np.float64]) -> list[float | None]:
     return numbers
 
 
+def json_values(values: torch.Tensor) -> list[float | None]:
+    """JSON numbers of a tensor (C,), with the digits that bring a float32 back exactly; None for NaN."""
+    return json_numbers(values.cpu().numpy())
+
+
 _DIGITS, _NEAR_TIE = 9, 1e-5
 _POWERS = np.array([float(10**power) for power in range(23)])
 

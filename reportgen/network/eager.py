@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from reportgen.entities import Activation, Attention, Batch, Failure, Layer
 from reportgen.errors import InputError
-from reportgen.names import slugify
+from reportgen.names import listed, slugify
 from reportgen.network.attention import attention_of
 from reportgen.network.axes import Axes, is_known
 from reportgen.network.base import Settings, Walk
@@ -657,8 +657,7 @@ def _failed_layer(index: int, trouble: _Trouble, layers: Sequence[Layer]) -> Lay
 
 
 def _difference(names: str, extra: Sequence[str]) -> str:
-    more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
-    return f"{names}: the model computed nodes that it had not with the first image: {', '.join(extra[:3])}{more}"
+    return f"{names}: the model computed nodes that it had not with the first image: {listed(extra)}"
 
 
 @dataclass

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reportgen.drawing.mosaic import Mosaic
-from reportgen.drawing.reduction import cut_mosaic, is_map, is_opaque_colour, plan_cut, sample_map, shrink
+from reportgen.drawing.png import is_indexed
+from reportgen.drawing.reduction import cut_mosaic, is_opaque_colour, plan_cut, sample_map, shrink
 from reportgen.packing.ladder import VECTORS, Setting
 from reportgen.site.record import FigureEntry, Record
 from reportgen.site.source import Source
@@ -151,7 +152,7 @@ class Reducer:
 
     def _is_map(self, name: str) -> bool:
         if name not in self._maps:
-            self._maps[name] = name.endswith(".png") and is_map(self._source.read(name))
+            self._maps[name] = name.endswith(".png") and is_indexed(self._source.read(name))
         return self._maps[name]
 
     def _is_photograph(self, name: str, step: int) -> bool:

@@ -57,8 +57,9 @@ def preview(record: Record) -> FigureEntry | None:
 
 def _title(page: Page, record: Record) -> str:
     match page:
-        case LayerPage(layer=layer):
-            return f"{layer.title or layer.name} · {record.title}"
+        case LayerPage(layer=layer, part=part, parts=parts):
+            continued = f", page {part} of {len(parts)}" if part > 1 else ""
+            return f"{layer.title or layer.name}{continued} · {record.title}"
         case ImagePage(image=image):
             return f"{image.name} · {record.title}"
         case SimilarityPage():

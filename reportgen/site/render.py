@@ -117,17 +117,17 @@ class _Renderer(Mapping[str, str]):
         """What makes each page, and each script of numbers, by its path."""
         makers: dict[str, Callable[[], str]] = {}
         for path, make in self._pages.makers.items():
-            for numbers in dict(_numbers_of(make())):
-                makers[numbers] = partial(self._numbers, make)
-            makers[path] = partial(self._page, make)
+            name, _ = _numbers_of(make())
+            if name:
+                makers[name] = partial(self._numbers, make)
+            makers[path] = partial(self._page, make, name)
         return makers
 
     def _numbers(self, make: Callable[[], Page]) -> str:
-        return next(text for _, text in _numbers_of(make()))
+        return _numbers_of(make())[1]
 
-    def _page(self, make: Callable[[], Page]) -> str:
-        page = make()
-        return self._render(page, next((path for path, _ in _numbers_of(page)), ""))
+    def _page(self, make: Callable[[], Page], numbers: str) -> str:
+        return self._render(make(), numbers)
 
     def warnings(self) -> list[str]:
         record = self._record
@@ -216,11 +216,11 @@ def _printable(value: Any) -> Any:
     return replace_controls(value)
 
 
-def _numbers_of(page: Page) -> Iterator[tuple[str, str]]:
-    """The script with the numbers of a layer's channels, which its page loads when they are asked for; or none."""
+def _numbers_of(page: Page) -> tuple[str, str]:
+    """The path and text of the script with the numbers of a layer's channels; both empty where there is none."""
     text = channels_script(page) if isinstance(page, LayerPage) else ""
-    if text:
-        yield hashed(f"channels/{page.path.removeprefix('layers/').removesuffix('.html')}.js", text), text
+    name = f"channels/{page.path.removeprefix('layers/').removesuffix('.html')}.js"
+    return (hashed(name, text) if text else ""), text
 
 
 def _static_files(theme: Theme, layers: str) -> Iterator[tuple[str, str]]:

@@ -1,16 +1,15 @@
 """The files of a finished site as something to read from, whole and unchanged since reportgen wrote them."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reportgen.errors import InputError, OutputError
+from reportgen.errors import InputError
+from reportgen.names import listed
+from reportgen.site.manifest import MANIFEST
 from reportgen.site.record import Record, read_record
-from reportgen.site.writer import MANIFEST, read_manifest
-
-_NAMED = 3
-"""So many files are named when several are at fault."""
+from reportgen.site.verify import compare, expected_sums
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,10 @@ def open_site(site: Path) -> Source:
     Raises InputError when it is no report, or when files are missing or differ from what SHA256SUMS says.
     """
     record = read_record(site)
-    try:
-        sums = read_manifest(site)
-    except OutputError as error:
-        raise InputError(str(error)) from None
-    missing = [name for name in sums if not (site / name).is_file()]
-    there = sums.keys() - set(missing)
-    changed = [name for name in sorted(there) if _digest(site / name) != sums[name]]
-    faults = [_fault(missing, "missing"), _fault(changed, "changed since they were written")]
-    if missing or changed:
+    sums = expected_sums(site)
+    difference = compare(sums, {name: _digest(site / name) for name in sums if (site / name).is_file()})
+    faults = [_fault(difference.missing, "missing"), _fault(difference.changed, "changed since they were written")]
+    if any(faults):
         raise InputError(f"{site}: not whole: {'; '.join(filter(None, faults))}; put them back, or build it again")
     if "index.html" not in sums:
         raise InputError(f"{site}: not whole: {MANIFEST} lists no index.html; build it again")
@@ -61,11 +55,8 @@ def open_site(site: Path) -> Source:
     return Source(record, sizes, sums, lambda name: _read(site / name))
 
 
-def _fault(names: list[str], what: str) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return f"{len(names):,} file{'s' if len(names) > 1 else ''} {what} ({', '.join(names[:_NAMED])}{more})"
+def _fault(names: Sequence[str], what: str) -> str:
+    return f"{len(names):,} file{'s' if len(names) > 1 else ''} {what} ({listed(names)})" if names else ""
 
 
 def _digest(path: Path) -> str:

@@ -87,8 +87,6 @@ class Branch:
     """A module in the sidebar: opened where the current layer lies in it, else its first layer alone."""
 
     group: Group
-    start: int
-    end: int
     open: bool
     parts: tuple["Leaf | Branch | Gap", ...]
 
@@ -112,10 +110,9 @@ def around(groups: Sequence[Group | Row], current: int | None) -> tuple[Leaf | B
 def _seen(part: Group | Row, current: int | None) -> Leaf | Branch:
     if isinstance(part, Row):
         return Leaf(part, part.position == current)
-    start = part.first.position
     inside = current is not None and _holds(part, current)
     parts = around(part.parts, current) if inside else (Leaf(part.first, current=False),)
-    return Branch(part, start, start + part.count, inside, parts)
+    return Branch(part, inside, parts)
 
 
 def _holds(part: Group | Row, position: int) -> bool:

@@ -44,6 +44,14 @@ def compare(expected: Mapping[str, str], found: Mapping[str, str]) -> Difference
     )
 
 
+def expected_sums(site: Path) -> dict[str, str]:
+    """Return the hash of each file in the site's SHA256SUMS, as what is read. Raises InputError."""
+    try:
+        return read_manifest(site)
+    except OutputError as error:
+        raise InputError(str(error)) from None
+
+
 def verify(site: Path) -> Difference:
     """Return how the files of `site` differ from its SHA256SUMS.
 
@@ -51,10 +59,7 @@ def verify(site: Path) -> Difference:
     """
     if not site.is_dir():
         raise InputError(f"{site}: is no directory; give the directory of a report")
-    try:
-        expected = read_manifest(site)
-    except OutputError as error:
-        raise InputError(str(error)) from None
+    expected = expected_sums(site)
     try:
         names = files_of(site) - {MANIFEST}
     except OSError as error:

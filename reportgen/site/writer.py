@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reportgen.errors import OutputError
+from reportgen.names import listed
 from reportgen.site.manifest import MANIFEST as MANIFEST
 from reportgen.site.manifest import Sums, check_inside, encode, files_of, hash_of
 from reportgen.site.manifest import format_manifest as format_manifest
@@ -191,10 +192,8 @@ def _check_site(target: Path, names: set[str], *, force: bool) -> None:
         raise OutputError(f"{target}: a report is there already; add --force to replace it")
     foreign = sorted(files_of(target) - set(read_manifest(target)) - {MANIFEST})
     if foreign:
-        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise OutputError(
-            f"{target}: holds files that reportgen did not write ({', '.join(foreign[:3])}{more}); "
-            "move them away first"
+            f"{target}: holds files that reportgen did not write ({listed(foreign)}); move them away first"
         )
 
 

@@ -1,10 +1,7 @@
 "use strict";
 // Which layers a filter finds: words that must all hold of a layer.
 (() => {
-  const NAME = 0;
-  const OPERATION = 2;
-  const TITLE = 3;
-  const FLAGS = 4;
+  const { NAME, OPERATION, TITLE, FLAGS } = reportgen.FIELDS;
 
   const holds = (text, word) => text.toLowerCase().includes(word);
 

@@ -1,6 +1,8 @@
 "use strict";
 // The similarity matrix: drawn from its values, with a cursor, filters, orders, and a view of each pair of layers.
 (() => {
+  const { moduleBelow } = reportgen;
+  const { NAME, SLUG, OPERATION } = reportgen.FIELDS;
   const ORDERS = {
     execution: "Execution order",
     modules: "By module",
@@ -23,7 +25,7 @@
     }
     const count = names.length;
     const starts = names.map((_, row) => row * count - (row * (row + 1)) / 2);
-    const known = new Map(reportgen.layers.map(entry => [entry[0], entry]));
+    const known = new Map(reportgen.layers.map(entry => [entry[NAME], entry]));
     const entries = names.map(name => known.get(name) ?? [name, "", "", "", "", ""]);
     return {
       ...rest,
@@ -31,7 +33,7 @@
       entries,
       scale,
       missing,
-      slugs: new Map(entries.map((entry, index) => [entry[1], index])),
+      slugs: new Map(entries.map((entry, index) => [entry[SLUG], index])),
       at: (row, column) => (row <= column ? cells[starts[row] + column] : cells[starts[column] + row]),
       cause: (row, column) => {
         const name = [row, column].map(index => names[index]).find(each => Object.hasOwn(causes, each));
@@ -57,16 +59,11 @@
 
   const written = value => value.toFixed(3).replace("-", "\u2212");
 
-  const below = (name, module) => {
-    const rest = module ? name.slice(module.length + 1) : name;
-    return rest.includes(".") ? `${module ? `${module}.` : ""}${rest.split(".")[0]}` : "";
-  };
-
   // Layers of a module one after the other, at every depth, where the first of them stood.
   const byModule = (layers, names, module = "") => {
     const parts = new Map();
     for (const layer of layers) {
-      const inner = below(names[layer], module);
+      const inner = moduleBelow(names[layer], module);
       const key = inner ? `module ${inner}` : `layer ${layer}`;
       if (!parts.has(key)) parts.set(key, []);
       parts.get(key).push(layer);
@@ -77,7 +74,7 @@
 
   const byOperation = (layers, entries) => {
     const groups = new Map();
-    for (const layer of layers) groups.set(entries[layer][2], [...(groups.get(entries[layer][2]) ?? []), layer]);
+    for (const layer of layers) groups.set(entries[layer][OPERATION], [...(groups.get(entries[layer][OPERATION]) ?? []), layer]);
     return [...groups.values()].flat();
   };
 
@@ -118,7 +115,7 @@
 
   // The parts of a module: each a module right below it, or a run of its own layers; `module` is null for the latter.
   const partsOf = (block, named) =>
-    runs(named.slice(block.start, block.end), block.start, name => below(name, block.module))
+    runs(named.slice(block.start, block.end), block.start, name => moduleBelow(name, block.module))
       .map(({ key, start, end }, _, all) => ({
         start,
         end,
@@ -157,7 +154,7 @@
   const blocksOf = (layers, order, data) => {
     if (order === "similarity") return [];
     if (order === "operations") {
-      return runs(layers, 0, layer => data.entries[layer][2]).map(block => ({ ...block, label: block.key }));
+      return runs(layers, 0, layer => data.entries[layer][OPERATION]).map(block => ({ ...block, label: block.key }));
     }
     return moduleBlocks(layers, data.names);
   };
@@ -301,7 +298,7 @@
     }
 
     slug(layer) {
-      return this.data.entries[layer][1];
+      return this.data.entries[layer][SLUG];
     }
 
     zoomToBlock() {

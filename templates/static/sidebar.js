@@ -3,10 +3,8 @@
 // the reader has scrolled to.
 (() => {
   const MOST_FOUND = 400;
-  const { make } = reportgen;
-  const NAME = 0;
-  const SLUG = 1;
-  const FLAGS = 4;
+  const { make, moduleBelow } = reportgen;
+  const { NAME, SLUG, FLAGS } = reportgen.FIELDS;
 
   let sidebar;
   let input;
@@ -19,12 +17,6 @@
   const addressOf = layer => `layers/${layer[SLUG]}.html`;
   const link = (layer, label, query = "") =>
     make("a", { href: reportgen.href(addressOf(layer), { query }) }, label);
-
-  // The module right below `path` that a layer lies in, or "" for `path` itself.
-  const moduleBelow = (name, path) => {
-    const rest = name.slice(path ? path.length + 1 : 0);
-    return rest.includes(".") ? (path ? `${path}.` : "") + rest.split(".")[0] : "";
-  };
 
   // The parts of a module: its layers [start, end) nested one level, modules that hold only a module merged with it.
   const parts = (start, end, path) => {

@@ -115,8 +115,17 @@ const reportgen = (() => {
     return element;
   };
 
+  // The module right below `path` that a layer lies in, or "" for `path` itself.
+  const moduleBelow = (name, path) => {
+    const rest = name.slice(path ? path.length + 1 : 0);
+    return rest.includes(".") ? (path ? `${path}.` : "") + rest.split(".")[0] : "";
+  };
+
   return {
+    moduleBelow,
     layers: [],
+    // Where in an entry of `layers` each part stands.
+    FIELDS: { NAME: 0, SLUG: 1, OPERATION: 2, TITLE: 3, FLAGS: 4, SHAPE: 5 },
     root: document.documentElement.dataset.root ?? "",
     page,
     fragment,

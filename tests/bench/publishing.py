@@ -1,7 +1,6 @@
 """A record becomes pages: time and memory, beside what the record itself takes."""
 
 import multiprocessing
-import resource
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import memory
 from big import big_record
 from canned import write_site
 from reportgen.site.record import to_json
@@ -81,4 +81,4 @@ def cost_of(layers: int, images: int, rich: bool) -> Cost:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return memory.status(memory.PEAK) / 1024

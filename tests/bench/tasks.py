@@ -5,7 +5,6 @@ does the same work, what it found is compared with ours first.
 """
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+
+from bench.memory import PEAK, RESIDENT, count_peak_anew, status  # noqa: E402 - the path comes first
 
 Task = Callable[[], dict[str, Any]]
 ROUNDS, FEW = 5, 3
@@ -404,17 +405,10 @@ def _memory_of_other_hypercolumn() -> float:
 
 def _peak_of(work: Callable[[], object]) -> float:
     """Megabytes that the process's peak rises by while `work` runs, at least one page's worth."""
-    before = _status("VmRSS")
-    with Path("/proc/self/clear_refs").open("w") as file:
-        file.write("5")  # the peak is counted anew
+    before = status(RESIDENT)
+    count_peak_anew()
     work()
-    return max(0.1, (_status("VmHWM") - before) / 1e6 * 1024)
-
-
-def _status(field: str) -> int:
-    """A field of /proc/self/status, in kibibytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    return max(0.1, (status(PEAK) - before) / 1e6 * 1024)
 
 
 def _in_process(name: str, *arguments: object) -> Any:
@@ -430,23 +424,21 @@ def _in_process(name: str, *arguments: object) -> Any:
 
 
 def _cost_of_build(images: int) -> tuple[float, float]:
-    """Megabytes above the bare pass's own peak, and seconds an image, of the walk with every figure."""
+    """Megabytes above the bare pass's own peak, and seconds an image, of the walk with grids and sums."""
     import reportgen
 
     module = network("resnet50")
     with folder() as place:
         photos = photographs(images, place)
         reportgen.build(module, photos[:1], place / "warm", quiet=True)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         import torch
 
         bare(module, torch.randn(1, 3, 224, 224))()
-        with Path("/proc/self/clear_refs").open("w") as file:
-            file.write("5")
+        count_peak_anew()
         bare(module, torch.randn(1, 3, 224, 224))()
-        before = _status("VmHWM")
+        before = status(PEAK)
         report = reportgen.build(module, photos, place / "site", figures=GRIDS, quiet=True)
-        above = (_status("VmHWM") - before) / 1e6 * 1024
+        above = (status(PEAK) - before) / 1e6 * 1024
         walked = sum(value for what, value in report.timings.seconds.items() if what in ("forward", *GRIDS))
     return above, walked / images
 

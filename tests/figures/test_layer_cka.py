@@ -48,9 +48,10 @@ def network() -> Network:
     return trace(model)
 
 
-def run(
+def products_of(
     net: Network, batches: Sequence[torch.Tensor], options: FigureOptions | None = None, statistics: int = 0
-) -> tuple[list[str], NDArray[np.float64], dict[str, Any], list[Figure]]:
+) -> tuple[dict[str, str], list[Figure]]:
+    """The texts of the data files by name, and the figures."""
     count = sum(len(batch) for batch in batches) - statistics
     kind = LayerCKA(options or FigureOptions(), Subject(layers=net.layers, images=count, statistics=statistics))
     for tensor in batches:
@@ -62,11 +63,18 @@ def run(
         list(kind.end_batch())
     products = list(kind.compute())
     files = {product.name: product.content.decode() for product in products if isinstance(product, DataFile)}
+    return files, [product for product in products if isinstance(product, Figure)]
+
+
+def run(
+    net: Network, batches: Sequence[torch.Tensor], options: FigureOptions | None = None, statistics: int = 0
+) -> tuple[list[str], NDArray[np.float64], dict[str, Any], list[Figure]]:
+    files, figures = products_of(net, batches, options, statistics)
     rows = list(csv.reader(io.StringIO(files["layer_cka.csv"])))
     matrix = np.array([[float(cell) if cell else np.nan for cell in row[1:]] for row in rows[1:]])
     assert rows[0][1:] == [row[0] for row in rows[1:]]
     facts = json.loads(files["layer_cka.json"])
-    return rows[0][1:], matrix, facts, [product for product in products if isinstance(product, Figure)]
+    return rows[0][1:], matrix, facts, figures
 
 
 def clones(net: Network, batch: torch.Tensor) -> dict[str, NDArray[np.float64]]:
@@ -351,17 +359,8 @@ def test_neighbours_are_ranked() -> None:
 
 
 def test_the_page_gets_the_values_of_the_picture_and_a_table_of_means() -> None:
-    net = network()
-    kind = LayerCKA(FigureOptions(), Subject(layers=net.layers, images=1))
-    batch = Batch((image(),), torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(7)))
-    list(kind.begin_batch(batch))
-    for event in walk(net, batch):
-        assert isinstance(event, Activation)
-        kind.observe(event)
-    list(kind.end_batch())
-    products = list(kind.compute())
-    files = {product.name: product.content.decode() for product in products if isinstance(product, DataFile)}
-    (figure,) = (product for product in products if isinstance(product, Figure))
+    given_images = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(7))
+    files, (figure,) = products_of(network(), [given_images])
     assert figure.scripts == ("layer_cka.js",)
     given = json.loads(files["layer_cka.js"].removeprefix("reportgen.similarity = ").removesuffix(";\n"))
     rows = list(csv.reader(io.StringIO(files["layer_cka.csv"])))

@@ -54,6 +54,13 @@ def shown_rows(page: Page) -> int:
     return page.locator("main .row:visible").count()
 
 
+def press_through(page: Page, *steps: tuple[str, str]) -> None:
+    """Press each key and find the heading that it leads to."""
+    for key, name in steps:
+        page.keyboard.press(key)
+        expect(page.locator("h1")).to_have_text(name)
+
+
 def heading(page: Page) -> str:
     return page.locator("h1").inner_text()
 
@@ -164,9 +171,7 @@ def test_on_a_phone_the_layer_is_in_the_middle_of_its_graph(browser: Browser, si
 def test_j_and_k_go_through_the_layers(browser: Browser, site: Path) -> None:
     with opened(browser) as page:
         visit(page, site, f"layers/{NAMES[1]}.html")
-        for key, name in [("j", NAMES[2]), ("j", NAMES[3]), ("k", NAMES[2]), ("k", NAMES[1]), ("k", NAMES[0])]:
-            page.keyboard.press(key)
-            expect(page.locator("h1")).to_have_text(name)
+        press_through(page, ("j", NAMES[2]), ("j", NAMES[3]), ("k", NAMES[2]), ("k", NAMES[1]), ("k", NAMES[0]))
         page.keyboard.press("k")
         assert heading(page) == NAMES[0]
 
@@ -174,10 +179,7 @@ def test_j_and_k_go_through_the_layers(browser: Browser, site: Path) -> None:
 def test_j_goes_to_the_next_layer_that_the_filter_finds(browser: Browser, site: Path) -> None:
     with opened(browser) as page:
         visit(page, site, "layers/stage1.0.bn.html#q=conv")
-        page.keyboard.press("j")
-        expect(page.locator("h1")).to_have_text("stage1.1.conv")
-        page.keyboard.press("j")
-        expect(page.locator("h1")).to_have_text("stage2.0.conv")
+        press_through(page, ("j", "stage1.1.conv"), ("j", "stage2.0.conv"))
 
 
 def test_j_and_k_move_through_the_rows_of_the_index(browser: Browser, site: Path) -> None:
@@ -208,10 +210,7 @@ def test_brackets_go_through_the_images_of_a_layer(browser: Browser, site: Path)
 def test_brackets_go_through_the_pages_of_images(browser: Browser, site: Path) -> None:
     with opened(browser) as page:
         visit(page, site, "images/cat.html")
-        page.keyboard.press("]")
-        expect(page.locator("h1")).to_have_text("dog.png")
-        page.keyboard.press("[")
-        expect(page.locator("h1")).to_have_text("cat.png")
+        press_through(page, ("]", "dog.png"), ("[", "cat.png"))
 
 
 def test_slash_filters_and_escape_leaves(browser: Browser, site: Path) -> None:

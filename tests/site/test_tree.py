@@ -90,12 +90,13 @@ def test_a_gap_counts_the_layers_inside_its_modules() -> None:
     assert outline(sidebar_of(make_record(chain(names), images=[]), "block0.conv"))[-1] == 2 * (60 - 21)
 
 
-def test_a_branch_knows_the_range_of_its_layers() -> None:
+def test_a_branch_knows_its_first_layer_and_how_many_it_has() -> None:
     branches = [part for part in sidebar_of(make_record(chain(NAMES), images=[])) if isinstance(part, Branch)]
-    assert [(branch.group.name, branch.start, branch.end) for branch in branches] == [
-        ("stem", 1, 3),
-        ("body", 3, 7),
+    ranges = [
+        (branch.group.first.position, branch.group.first.position + branch.group.count) for branch in branches
     ]
+    names = [branch.group.name for branch in branches]
+    assert [(name, *found) for name, found in zip(names, ranges, strict=True)] == [("stem", 1, 3), ("body", 3, 7)]
 
 
 # Flags
