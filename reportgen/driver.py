@@ -198,9 +198,9 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
         proved = ProvedNetwork(network, model.module, model.precision, ledger, prove=options.prove)
         with (
             Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress,
-            saving(_saver(writer, ledger, threads, timings)) as saver,
+            saving(_saver(writer, ledger, threads - 1, timings)) as saver,
         ):
-            for product in measure(proved, selection, waiting, kinds, ledger, progress, timings):
+            for product in measure(proved, selection, waiting, kinds, ledger, progress, timings, threads):
                 saver.save(product)
     if not ledger.images:
         raise none_usable(plan.bad)

@@ -94,6 +94,7 @@ class Reading:
     that can be, or None; then `reason` says why. `vectors` are the parts of the value that have no position, by
     name ("class token"): (N, D) each. `description` says in words what was read: "197 tokens = 1 class token +
     14 × 14". `frames` is how many frames of a clip stand side by side in each map: its columns are frames x W.
+    `shared` is what figures made of the maps so far and others need too, by name.
     """
 
     layout: str
@@ -102,6 +103,7 @@ class Reading:
     vectors: Mapping[str, torch.Tensor] = field(default_factory=dict)
     description: str = ""
     frames: int = 1
+    shared: dict[str, list[torch.Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -94,17 +94,16 @@ class Ledger:
         ]
 
     def add_activation(self, activation: Activation) -> None:
-        """Enter what a node computed: shape, dtype, layout, and why it can't be drawn if so."""
+        """Enter what a node computed, after its figures: shape, dtype, layout, and why it can't be drawn if so."""
         fate = self._fates[activation.layer.name]
         reading = activation.reading
         fate.skipped, fate.layout, fate.reading = reading.reason, reading.layout, reading.description
         if isinstance(activation.value, torch.Tensor):
             fate.shape = _shape_of_one(activation.value, len(activation.images), reading.layout)
             fate.dtype = str(activation.value.dtype).removeprefix("torch.")
-
-        finite = [is_finite(tensor) for _, tensor in flatten(activation.value)]
-        if finite:
-            fate.finite = fate.finite is not False and all(finite)
+        finite = _all_finite(activation)
+        if finite is not None:
+            fate.finite = fate.finite is not False and finite
 
     def add_check(self, layer: Layer, check: Check) -> None:
         """Enter how a node's value for a batch compares with its second result."""
@@ -242,6 +241,17 @@ def _status(fate: _Fate) -> tuple[str, str]:
     if fate.drawn:
         return DRAWN, ""
     return SKIPPED, fate.skipped or "none of the chosen kinds of figures draws it"
+
+
+def _all_finite(activation: Activation) -> bool | None:
+    """Whether every value is finite; None where there is no tensor."""
+    value, reading = activation.value, activation.reading
+    whole = reading.maps is not None and isinstance(value, torch.Tensor) and reading.maps.numel() == value.numel()
+    sums = reading.shared.get("sums", []) if whole else []
+    if sums and all(map(is_finite, sums)):
+        return True  # figures took these already, and what is not finite would make them so
+    finite = [is_finite(tensor) for _, tensor in flatten(value)]
+    return all(finite) if finite else None
 
 
 def _shape_of_one(value: torch.Tensor, images: int, layout: str) -> list[int]:

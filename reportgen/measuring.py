@@ -1,9 +1,13 @@
 """The measuring half of a build: every batch walked, every figure made, every failure entered."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import torch
 
 from reportgen.entities import Activation, Batch, Layer
 from reportgen.errors import ReportError
@@ -11,6 +15,7 @@ from reportgen.figures.base import FigureKind, Product
 from reportgen.ledger import Ledger
 from reportgen.network.base import Network, Walk
 from reportgen.network.selection import Selection
+from reportgen.numerics.threads import one_thread
 from reportgen.progress import Progress
 from reportgen.timings import Timings
 
@@ -23,34 +28,46 @@ def measure(
     ledger: Ledger,
     progress: Progress,
     timings: Timings,
+    threads: int = 1,
 ) -> Iterator[Product]:
     """Yield every figure of a report as soon as it is made, and enter in `ledger` what was met on the way.
 
     The next node is computed only when the next figure is asked for. A node or a figure that raises is entered
-    and everything else goes on; only a ReportError (an option that a figure can't follow) ends the walk.
+    and everything else goes on; only a ReportError (an option that a figure can't follow) ends the walk. With more
+    than one of `threads`, kinds that take long (`FigureKind.beside`) make a node's figures beside the others.
     """
-    run = _Run(kinds, ledger, progress, timings)
-    for batch in timings.each("decode", batches):
-        ledger.add_images(batch.images, drawn=batch.drawn)
+    slow = sum(kind.beside for kind in kinds)
+    with _pool(min(threads - 1, slow)) as pool:
+        run = _Run(kinds, ledger, progress, timings, pool)
+        for batch in timings.each("decode", batches):
+            yield from run.products_of_batch(network, selection, batch)
         for kind in kinds:
-            yield from run.guarded(kind, None, partial(kind.begin_batch, batch))
-        output = yield from run.products_of_walk(network.walk(batch, selection.names), batch)
-        for kind in kinds:
-            if output is not None:
-                yield from run.guarded(kind, None, partial(kind.returned, batch, output))
-            yield from run.guarded(kind, None, kind.end_batch)
-    for kind in kinds:
-        yield from run.guarded(kind, None, kind.compute)
+            yield from run.guarded(kind, None, kind.compute)
+
+
+def _pool(threads: int) -> "ThreadPoolExecutor | nullcontext[None]":
+    return ThreadPoolExecutor(threads, "reportgen-figures") if threads > 0 else nullcontext()
 
 
 @dataclass(frozen=True)
 class _Run:
-    """The kinds of figures of a report, and who is told of what is met on the way."""
+    """The kinds of figures of a report, who is told of what is met on the way, and who helps."""
 
     kinds: Sequence[FigureKind]
     ledger: Ledger
     progress: Progress
     timings: Timings
+    pool: ThreadPoolExecutor | None
+
+    def products_of_batch(self, network: Network, selection: Selection, batch: Batch) -> Iterator[Product]:
+        self.ledger.add_images(batch.images, drawn=batch.drawn)
+        for kind in self.kinds:
+            yield from self.guarded(kind, None, partial(kind.begin_batch, batch))
+        output = yield from self.products_of_walk(network.walk(batch, selection.names), batch)
+        for kind in self.kinds:
+            if output is not None:
+                yield from self.guarded(kind, None, partial(kind.returned, batch, output))
+            yield from self.guarded(kind, None, kind.end_batch)
 
     def products_of_walk(self, events: Walk, batch: Batch) -> Generator[Product, None, Any]:
         """The figures of each node; returns what the model returned."""
@@ -62,24 +79,52 @@ class _Run:
                 return ended.value
             self.progress.step(event.layer.name, len(batch.images))
             if isinstance(event, Activation):
-                self.ledger.add_activation(event)
                 yield from self._products_of_node(event, batch)
+                self.ledger.add_activation(event)
             else:
                 self.ledger.add_failure(event)
 
     def _products_of_node(self, activation: Activation, batch: Batch) -> Iterator[Product]:
-        for kind in self.kinds:
-            if kind.wants(activation.layer):
-                yield from self.guarded(kind, activation.layer, partial(_make, kind, activation, batch.drawn))
+        layer = activation.layer
+        wanted = [kind for kind in self.kinds if kind.wants(layer)]
+        coming = self._started(wanted, activation, batch)
+        if coming:
+            # What the others make is kept until it is its turn, so that all of them work at once.
+            with one_thread():
+                made = [() if kind in coming else list(self._made(kind, activation, batch)) for kind in wanted]
+        for number, kind in enumerate(wanted):
+            if kind in coming:
+                yield from self.guarded(kind, layer, coming[kind].result, "wait for figures")
+            elif coming:
+                yield from made[number]
+            else:
+                yield from self._made(kind, activation, batch)
+
+    def _started(
+        self, wanted: Sequence[FigureKind], activation: Activation, batch: Batch
+    ) -> dict[FigureKind, Future[list[Product]]]:
+        """What was handed to other threads. The node waits for it: its value is borrowed."""
+        slow = [kind for kind in wanted if kind.beside]
+        if self.pool is None or batch.tensor.device.type != "cpu" or len(wanted) < 2:
+            return {}
+        return {kind: self.pool.submit(self._make_beside, kind, activation, batch.drawn) for kind in slow}
+
+    @torch.no_grad()  # a setting of each thread
+    def _make_beside(self, kind: FigureKind, activation: Activation, drawn: bool) -> list[Product]:
+        with one_thread(), self.timings.of(f"{kind.name}, of nodes", beside=True):
+            return list(_make(kind, activation, drawn))
+
+    def _made(self, kind: FigureKind, activation: Activation, batch: Batch) -> Iterator[Product]:
+        return self.guarded(kind, activation.layer, partial(_make, kind, activation, batch.drawn))
 
     def guarded(
-        self, kind: FigureKind, layer: Layer | None, make: Callable[[], Iterable[Product]]
+        self, kind: FigureKind, layer: Layer | None, make: Callable[[], Iterable[Product]], what: str = ""
     ) -> Iterator[Product]:
-        """What `make` gives; when it raises, that is entered."""
+        """What `make` gives; when it raises, that is entered. The time is counted as spent on `what`."""
         try:
-            with self.timings.of(kind.name):
+            with self.timings.of(what or kind.name):
                 products = make()
-            yield from self.timings.each(kind.name, products)
+            yield from self.timings.each(what or kind.name, products)
         except ReportError:
             raise
         except Exception as error:  # noqa: BLE001 - a kind may come from another package and raise anything

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from reportgen.errors import ReportError
 from reportgen.figures.base import DataFile, Figure, Product
+from reportgen.numerics.threads import stop_spinning
 from reportgen.timings import Timings
 
 _A_THREAD = 4
@@ -38,9 +39,9 @@ class _Waiting:
 class Saver:
     """Takes products in, and says of each figure, in order, when it is written (`written`) or why not (`broken`).
 
-    Both are called in the caller's own thread. With fewer than two `threads` there is no other thread. When too
-    much waits, `save` waits for the oldest. Raises OutputError, from `save` or `finish`, when a file can't be
-    written.
+    Both are called in the caller's own thread. `threads` is how many others there are; with 0, files are made in
+    it, too. When too much waits, `save` waits for the oldest. Raises OutputError, from `save` or `finish`, when a
+    file can't be written.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Saver:
         self._broken = broken
         self._timings = timings
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, "reportgen-save") if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, "reportgen-save") if threads else None
         self._waiting: deque[_Waiting] = deque()
+        if self._pool:
+            self._pool.submit(stop_spinning).result()
 
     def save(self, product: Product) -> None:
         """Have the files of `product` written."""

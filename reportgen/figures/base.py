@@ -124,6 +124,8 @@ class FigureKind(Protocol):
     name: str
     title: str
     order: int
+    beside: bool
+    """Whether `observe` and `update` take so long that they are called in a thread beside the other kinds'."""
 
     def wants(self, layer: Layer) -> bool:
         """Whether the kind is to be called with this layer's activations."""
@@ -161,6 +163,7 @@ class BaseKind:
     """The calls of FigureKind that a kind leaves empty, and how it makes a figure of an image."""
 
     name = ""
+    beside = False
 
     def __init__(self, options: FigureOptions, subject: Subject) -> None:
         self.options = options

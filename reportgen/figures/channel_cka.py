@@ -50,6 +50,7 @@ class ChannelCKA(BaseKind):
     name = "channel_cka"
     title = "Similarity of channels"
     order = 45
+    beside = True
 
     def __init__(self, options: FigureOptions, subject: Subject) -> None:
         super().__init__(options, subject)

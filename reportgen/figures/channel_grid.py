@@ -1,5 +1,6 @@
 """Every channel of a layer, in channel order, in one mosaic."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -17,9 +18,9 @@ from reportgen.figures.wording import (
     count_shown,
     describe_layer,
     describe_range,
-    json_values,
+    json_ends,
 )
-from reportgen.numerics.scaling import Ranges, Scale, apply_scale, finite_ranges, quantise
+from reportgen.numerics.scaling import Ranges, Scale, apply_scale, finite_ranges, overall, quantise
 
 
 class ChannelGrid(BaseKind):
@@ -79,10 +80,10 @@ def _caption(
 
 
 def _scale_sentence(scale: Scale, ranges: Ranges, cmap: str) -> str:
-    known = ~torch.isnan(ranges.low)
-    if not bool(known.any()):
+    low, high = overall(ranges)
+    if math.isnan(low):
         return "No value is finite."
-    values = describe_range(float(ranges.low[known].min()), float(ranges.high[known].max()))
+    values = describe_range(low, high)
     spans = {
         "channel": "each channel is coloured over its own range",
         "layer": "all channels are coloured over the layer's range",
@@ -103,7 +104,8 @@ def _data(
 ) -> dict[str, Any]:
     # Coloured over its own range, a channel's colours end where its values do.
     own = options.scale.mode == "channel"
-    values = {} if own else {"value_low": json_values(ranges.low), "value_high": json_values(ranges.high)}
+    value_low, value_high = ([], []) if own else json_ends(ranges.low, ranges.high)
+    first, last = json_ends(low, high)
     return {
         "columns": mosaic.columns,
         "rows": mosaic.rows,
@@ -114,9 +116,9 @@ def _data(
         "channels_total": total,
         "scale": str(options.scale),
         "cmap": options.colour_map,
-        "low": json_values(low),
-        "high": json_values(high),
-        **values,
+        "low": first,
+        "high": last,
+        **({} if own else {"value_low": value_low, "value_high": value_high}),
         "constant": torch.nonzero(ranges.constant).flatten().tolist(),
         "finite": ranges.finite,
     }

@@ -7,7 +7,7 @@ import torch
 
 from reportgen.drawing.mosaic import plan
 from reportgen.drawing.palette import palette
-from reportgen.entities import Activation, InputImage, Layer
+from reportgen.entities import Activation, InputImage, Layer, Reading
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
 from reportgen.figures.pictures import mosaic_files
 from reportgen.figures.wording import (
@@ -19,8 +19,8 @@ from reportgen.figures.wording import (
     json_number,
 )
 from reportgen.numerics.npz import as_float32, npz_bytes
-from reportgen.numerics.real import as_real
 from reportgen.numerics.scaling import Scale, apply_scale, finite_ranges, quantise
+from reportgen.numerics.sums import channel_sum
 
 
 class ChannelSum(BaseKind):
@@ -40,13 +40,13 @@ class ChannelSum(BaseKind):
         if activation.reading.maps is None:
             return
         layer, conversion = activation.layer, conversion_sentence(activation.value)
-        for image, maps in zip(activation.images, activation.reading.maps, strict=True):
-            total = channel_sum(maps)
+        channels, totals = activation.reading.maps.shape[1], channel_sums(activation.reading)
+        for image, total in zip(activation.images, totals, strict=True):
             array = f"maps/{image.id}/{layer.slug}.npz"
             if self.options.arrays:
                 yield DataFile(array, npz_bytes(sum=as_float32(total[0].cpu().numpy())))
             downloads = (array,) if self.options.arrays else ()
-            figure = self._figure(layer, image, maps.shape[0], total, downloads)
+            figure = self._figure(layer, image, channels, total, downloads)
             yield replace(figure, caption=f"{figure.caption} {conversion}") if conversion else figure
 
     def _figure(
@@ -80,9 +80,17 @@ class ChannelSum(BaseKind):
         )
 
 
-def channel_sum(maps: torch.Tensor) -> torch.Tensor:
-    """Return the sum over the channels of (C, H, W), any dtype, accumulated in float64, as (1, H, W)."""
-    return as_real(maps).sum(dim=0, keepdim=True, dtype=torch.float64)
+def channel_sums(reading: Reading) -> list[torch.Tensor]:
+    """Return the sum over the channels of each image's maps, float64 (1, H, W), where the maps are.
+
+    It is taken once, whoever asks. Raises ValueError where there are no maps.
+    """
+    if reading.maps is None:
+        raise ValueError(f"there are no maps to sum: {reading.reason}")
+    if "sums" not in reading.shared:
+        # Image by image, so that not a bit depends on how many images share a batch.
+        reading.shared["sums"] = [channel_sum(maps) for maps in reading.maps]
+    return reading.shared["sums"]
 
 
 def _caption(

@@ -58,6 +58,7 @@ class Health(BaseKind):
     name = "health"
     title = "What stands out"
     order = 55
+    beside = True
 
     def __init__(self, options: FigureOptions, subject: Subject) -> None:
         super().__init__(options, subject)

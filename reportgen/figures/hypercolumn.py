@@ -15,11 +15,13 @@ from reportgen.drawing.png import encode_indexed, encode_picture
 from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.errors import UsageError
 from reportgen.figures.base import BaseKind, DataFile, Figure, FigureOptions, Product, Subject
+from reportgen.figures.channel_sum import channel_sums
 from reportgen.figures.wording import count, describe_number, describe_range, json_number
 from reportgen.names import did_you_mean, slugify
-from reportgen.numerics.hypercolumn import average, channel_mean, frame_mean, standardise
+from reportgen.numerics.hypercolumn import average, frame_mean, standardise
 from reportgen.numerics.npz import as_float32, npz_bytes
 from reportgen.numerics.scaling import GAP, Ranges, Scale, apply_scale, finite_ranges, quantise
+from reportgen.numerics.sums import channel_mean
 
 SHOWN_SIDE = 320
 _NAMED = 4
@@ -95,11 +97,11 @@ class Hypercolumn(BaseKind):
         if maps is None:
             self._unmapped[name] = activation.reading.reason
         else:
-            # Image by image, so that not a bit depends on how many images share a batch.
-            frames = activation.reading.frames
-            self._means[name] = [frame_mean(channel_mean(one), frames) for one in maps]
+            frames, channels = activation.reading.frames, maps.shape[1]
+            totals = channel_sums(activation.reading)
+            self._means[name] = [frame_mean(channel_mean(total, channels), frames) for total in totals]
             self._frames[name] = frames
-            self._channels[name] = maps.shape[1]
+            self._channels[name] = channels
         return ()
 
     def end_batch(self) -> Iterable[Product]:

@@ -3,15 +3,16 @@
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_picture
 from reportgen.drawing.preview import MOST, compose
 from reportgen.entities import Activation, Batch, InputImage, Layer
-from reportgen.figures.base import BaseKind, Figure, FigureOptions, Product, Subject
-from reportgen.figures.channel_sum import channel_sum
-from reportgen.numerics.scaling import apply_scale, finite_ranges, parse_scale, quantise
+from reportgen.figures.base import BaseKind, Figure, FigureOptions, Later, Product, Subject
+from reportgen.figures.channel_sum import channel_sums
+from reportgen.numerics.scaling import Ranges, apply_scale, finite_ranges, parse_scale, quantise
 
 _LARGEST_SIDE = 192
 """Of larger maps, every k-th row and column is drawn."""
@@ -31,7 +32,7 @@ class Preview(BaseKind):
         self._palette = palette(options.colour_map)
         self._scale = options.scale if options.scale.mode == "symmetric" else parse_scale("channel")
         self._image: InputImage | None = None
-        self._maps: list[NDArray[np.uint8]] = []
+        self._maps: list[tuple[torch.Tensor, Ranges]] = []
         self._met = 0
         self._every = 1
 
@@ -48,11 +49,9 @@ class Preview(BaseKind):
         if maps is None or self._image is None or activation.images[0].id != self._image.id:
             return ()
         if self._met % self._every == 0:
-            total = channel_sum(maps[0])
+            total = channel_sums(activation.reading)[0]
             step = -(-max(total.shape[1:]) // _LARGEST_SIDE)
-            ranges = finite_ranges(total)
-            low, high = apply_scale(self._scale, ranges)
-            self._maps.append(quantise(total[:, ::step, ::step], ranges, low, high)[0].cpu().numpy())
+            self._maps.append((total[:, ::step, ::step].cpu(), finite_ranges(total)))
             if len(self._maps) == _KEPT:
                 self._maps, self._every = self._maps[::2], self._every * 2
         self._met += 1
@@ -61,16 +60,20 @@ class Preview(BaseKind):
     def compute(self) -> Iterable[Product]:
         if self._image is None:
             return
-        picture = compose(self._image.original, self._maps, self._palette)
+        picture = compose(self._image.original, [self._drawn(*one) for one in self._maps], self._palette)
         beside = ", beside it what layers of the network respond to in it" if self._maps else ""
         yield Figure(
             kind=self.name,
             layer=None,
             image=None,
-            files={"png": encode_picture(picture)},
+            files=Later(picture.width * picture.height * 3, png=lambda: encode_picture(picture)),
             width=picture.width,
             height=picture.height,
             alt=f"{self._image.name}{beside}",
             caption=f"{self._image.name}{beside} ({self._palette.name}).",
             data={"pixels": 1, "cmap": self._palette.name},
         )
+
+    def _drawn(self, total: torch.Tensor, ranges: Ranges) -> NDArray[np.uint8]:
+        low, high = apply_scale(self._scale, ranges)
+        return quantise(total, ranges, low, high)[0].numpy()

@@ -54,7 +54,8 @@ def json_numbers(values: NDArray[np.float64]) -> list[float | None]:
     product is the float64 nearest to that decimal. What this can't settle, next to a tie too, is left to Python.
     """
     with np.errstate(all="ignore"):
-        power = np.nan_to_num(_DIGITS - 1 - np.floor(np.log10(np.abs(values))), nan=99, posinf=99, neginf=99)
+        power = _DIGITS - 1 - np.floor(np.log10(np.abs(values)))
+        power[~np.isfinite(power)] = 99
         scale = _POWERS[np.minimum(np.abs(power), len(_POWERS) - 1).astype(int)]
         exact = np.where(power < 0, values / scale, values * scale)
         whole = np.rint(exact)
@@ -72,6 +73,12 @@ def json_numbers(values: NDArray[np.float64]) -> list[float | None]:
 def json_values(values: torch.Tensor) -> list[float | None]:
     """JSON numbers of a tensor (C,), with the digits that bring a float32 back exactly; None for NaN."""
     return json_numbers(values.cpu().numpy())
+
+
+def json_ends(low: torch.Tensor, high: torch.Tensor) -> tuple[list[float | None], list[float | None]]:
+    """`json_values` of two tensors (C,) at once."""
+    numbers = json_numbers(np.concatenate([low.cpu().numpy(), high.cpu().numpy()]))
+    return numbers[: len(low)], numbers[len(low) :]
 
 
 _DIGITS, _NEAR_TIE = 9, 1e-5

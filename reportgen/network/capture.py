@@ -46,6 +46,7 @@ class GraphNetwork:
         self.outputs = network.outputs
         self.tracer_reason = reason
         self.differences: list[str] = []
+        self._axes = KnownAxes()
 
     @property
     def wrapped(self) -> tuple[Callable[..., Any], ...]:
@@ -62,7 +63,11 @@ class GraphNetwork:
 
     def walk(self, batch: Batch, wanted: Set[str] | None = None, recomputed: Recomputed | None = None) -> Walk:
         """See `base.Network.walk`; `recomputed` takes a second result of each node, from copies of its inputs."""
-        return walk(self._network, batch, wanted, self._settings, recomputed)
+        return walk(self._network, batch, wanted, self._settings, recomputed, self._axes)
+
+
+KnownAxes = dict[fx.Node, tuple[tuple[Any, ...], Any]]
+"""What the axes of each node's value followed from in an earlier walk, and the axes."""
 
 
 @torch.no_grad()  # as a decorator: inside a generator, a with statement would leak into the consumer
@@ -72,11 +77,13 @@ def walk(
     wanted: Set[str] | None = None,
     settings: Settings | None = None,
     recomputed: Recomputed | None = None,
+    known: KnownAxes | None = None,
 ) -> Generator[Activation | Failure, None, Any]:
     """Run `network` on `batch`; yield each wanted node (default: all) as soon as it is computed.
 
     A node that raises becomes a Failure, and so does each that reads it; all others still run. Returns (as the
-    generator's value) what the model itself returns, or None when its output could not be computed.
+    generator's value) what the model itself returns, or None when its output could not be computed. `known` is
+    filled, and spares a later walk of values of the same shapes the following of axes.
 
     The model must be in eval mode (`isolation.evaluating`).
     """
@@ -84,7 +91,7 @@ def walk(
     interpreter = _Interpreter(network.root, graph=network.graph)
     interpreter.recomputed, interpreter.layer_of = recomputed, network.layer_of
     interpreter.args_iter = iter(_placeholders(network, batch))
-    axes = _AxesOfNodes(network, interpreter.env, len(batch.tensor))
+    axes = _AxesOfNodes(network, interpreter.env, len(batch.tensor), {} if known is None else known)
     failed: dict[fx.Node, str] = {}
     for node in network.graph.nodes:
         layer = network.layer_of.get(node)
@@ -145,7 +152,8 @@ def _placeholders(network: Network, batch: Batch) -> list[Any]:
 class _AxesOfNodes:
     """Follows the axes of each node's value, in execution order (never the values)."""
 
-    def __init__(self, network: Network, values: Mapping[fx.Node, Any], images: int) -> None:
+    def __init__(self, network: Network, values: Mapping[fx.Node, Any], images: int, known: KnownAxes) -> None:
+        self._known = known
         self._modules = dict(network.root.named_modules(remove_duplicate=False))
         self._values = values
         self._images = images
@@ -153,9 +161,28 @@ class _AxesOfNodes:
 
     def read(self, node: fx.Node, value: object, *, wanted: bool) -> Reading:
         """Return how `value`, which `node` computed, is to be read."""
-        self._axes[node] = self._after(node, value)
+        given = self._given(node, value)
+        before = self._known.get(node) if given else None
+        self._axes[node] = before[1] if before and before[0] == given else self._after(node, value)
+        if given:
+            self._known[node] = given, self._axes[node]
         axes = self._axes[node] if isinstance(value, torch.Tensor) else None
         return read(value, axes, self._images, parameter=node.op == "get_attr", wanted=wanted)
+
+    def _given(self, node: fx.Node, value: object) -> tuple[Any, ...]:
+        """What the axes of a tensor follow from besides the graph; () where that can't be compared."""
+        if not isinstance(value, torch.Tensor):
+            return ()
+        given: list[Any] = [self._images, value.shape]
+        for parent in node.all_input_nodes:
+            part = self._values.get(parent)
+            if isinstance(part, torch.Tensor):
+                given.append((part.shape, self._axes.get(parent)))
+            elif isinstance(part, int | float | str | torch.Size):
+                given.append(part)
+            else:
+                return ()
+        return tuple(given)
 
     def _after(self, node: fx.Node, value: object) -> Any:
         if node.op == "get_attr" and isinstance(value, torch.Tensor):

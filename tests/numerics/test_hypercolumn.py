@@ -9,9 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reportgen.numerics.hypercolumn import average, channel_mean, frame_mean, standardise
+from reportgen.numerics.hypercolumn import average, frame_mean, standardise
+from reportgen.numerics.sums import channel_mean, channel_sum
 
 Array = NDArray[np.float64]
+
+
+def mean_of(maps: torch.Tensor) -> torch.Tensor:
+    return channel_mean(channel_sum(maps), len(maps))
 
 
 def bilinear(values: Array, height: int, width: int) -> Array:
@@ -45,7 +50,7 @@ def test_the_average_is_the_mean_over_all_upsampled_channels(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     layers = [torch.randn(shape, generator=generator) * 10**place for place, shape in enumerate(shapes)]
-    found = average([(channel_mean(layer), layer.shape[0]) for layer in layers], size)
+    found = average([(mean_of(layer), layer.shape[0]) for layer in layers], size)
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found.numpy(), mean_of_upsampled(layers, *size), rtol=1e-5, atol=1e-4)
 
@@ -67,7 +72,7 @@ def test_no_map_has_no_average() -> None:
 )
 def test_the_channel_mean_is_that_of_the_values_as_they_are(dtype: torch.dtype) -> None:
     maps = (torch.randn(130, 5, 3, generator=torch.Generator().manual_seed(0)) * 40).abs().to(dtype)
-    found = channel_mean(maps)
+    found = mean_of(maps)
     assert found.dtype == torch.float64
     for row in range(5):
         for column in range(3):
@@ -76,23 +81,23 @@ def test_the_channel_mean_is_that_of_the_values_as_they_are(dtype: torch.dtype) 
 
 
 def test_a_sum_beyond_float16_is_still_a_mean() -> None:
-    found = channel_mean(torch.full((130, 1, 1), 65504.0).half())
+    found = mean_of(torch.full((130, 1, 1), 65504.0).half())
     assert found.item() == 65504
 
 
 def test_complex_values_are_averaged_by_magnitude() -> None:
-    assert channel_mean(torch.tensor([3 + 4j, -1j]).reshape(2, 1, 1)).item() == 3
+    assert mean_of(torch.tensor([3 + 4j, -1j]).reshape(2, 1, 1)).item() == 3
 
 
 def test_a_sum_beyond_float32_is_still_a_mean() -> None:
-    found = channel_mean(torch.full((4, 1, 1), 3e38))
+    found = mean_of(torch.full((4, 1, 1), 3e38))
     assert found.item() == pytest.approx(float(np.float32(3e38)))
 
 
 def test_what_is_not_finite_shows_where_it_is() -> None:
     maps = torch.zeros(3, 2, 2)
     maps[1, 0, 0], maps[2, 1, 1] = math.nan, math.inf
-    found = channel_mean(maps)
+    found = mean_of(maps)
     assert torch.isnan(found).tolist() == [[True, False], [False, False]]
     assert torch.isposinf(found).tolist() == [[False, False], [False, True]]
 
@@ -130,5 +135,5 @@ def test_standardising_leaves_what_is_not_finite_and_measures_the_rest() -> None
 def test_frames_of_a_clip_are_averaged_first() -> None:
     frames = torch.arange(2 * 3 * 4 * 5, dtype=torch.float32).reshape(2, 3, 4, 5)  # D, C, H, W
     beside = torch.cat(list(frames), dim=2)  # C, H, D x W
-    assert torch.equal(frame_mean(channel_mean(beside), 2), frames.double().mean(dim=(0, 1)))
-    assert torch.equal(frame_mean(channel_mean(frames[0]), 1), frames[0].double().mean(dim=0))
+    assert torch.equal(frame_mean(mean_of(beside), 2), frames.double().mean(dim=(0, 1)))
+    assert torch.equal(frame_mean(mean_of(frames[0]), 1), frames[0].double().mean(dim=0))
