@@ -4,7 +4,6 @@ An empty cell is undefined, or a flag that does not apply; the last column of th
 Flags are 0 or 1. What pages show of a channel goes into the record, in fewer digits.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -44,14 +43,14 @@ def _layer_row(name: str, shape: str, one: Measured | None, cause: str) -> list[
     return [
         name,
         shape,
-        *(_cell(number) for number in (total.low, total.high, total.mean, total.std, total.share_of_zeros)),
+        *_cells(np.array([total.low, total.high, total.mean, total.std, total.share_of_zeros])),
         _count(one, "dead", "dead"),
         _count(one, "constant", "constant"),
         _count(one, "duplicate", "duplicate_of"),
         _count(one, "copy", "input_correlation"),
         total.nan_count + total.inf_count,
         "" if one.summary.saturated is None else int(one.summary.saturated.sum()),
-        _cell(one.summary.effective_rank),
+        *_cells(np.array([one.summary.effective_rank])),
         one.summary.images,
         "; ".join(f"{column}: {why}" for column, why in causes.items()),
     ]
@@ -104,7 +103,7 @@ def _rounded(values: NDArray[np.float64]) -> list[float | None] | None:
     """Six digits; None for a number that is not finite, and for a column in which none is."""
     if not np.isfinite(values).any():
         return None
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values.tolist()]
+    return [float(text) if text else None for text in _written(values, 6)]
 
 
 def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,12 +120,16 @@ def _pairs(values: NDArray[np.int64], nothing: int) -> list[list[int]]:
 
 
 def _cells(values: NDArray[np.float64]) -> list[str]:
-    return [_cell(value) for value in values.tolist()]
-
-
-def _cell(value: float) -> str:
     """Nine digits, which bring a float32 back exactly; empty where undefined."""
-    return f"{value:.9g}" if math.isfinite(value) else ""
+    return _written(values, 9)
+
+
+def _written(values: NDArray[np.float64], digits: int) -> list[str]:
+    """Each value with so many significant digits, empty where it is not finite; all of them in one formatting."""
+    texts = (f"%.{digits}g " * len(values) % tuple(values.tolist())).split()
+    for place in np.flatnonzero(~np.isfinite(values)).tolist():
+        texts[place] = ""
+    return texts
 
 
 def _flags(flags: Flags | None, channels: int) -> list[object]:
