@@ -48,7 +48,7 @@ class ChannelGrid(BaseKind):
         ranges = finite_ranges(shown)
         low, high = apply_scale(self.options.scale, ranges)
         mosaic = plan(shown.shape[0], shown.shape[1], shown.shape[2])
-        tiles = quantise(shown, ranges, low, high).cpu().numpy()
+        tiles = quantise(shown, ranges, low, high)
         counted = count_shown(shown.shape[0], total, "channel")
         return Figure(
             kind=self.name,

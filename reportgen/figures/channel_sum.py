@@ -54,7 +54,7 @@ class ChannelSum(BaseKind):
     ) -> Figure:
         ranges = finite_ranges(total)
         low, high = apply_scale(self._scale, ranges)
-        tiles = quantise(total, ranges, low, high).cpu().numpy()
+        tiles = quantise(total, ranges, low, high)
         mosaic = plan(1, total.shape[1], total.shape[2])
         ends = (float(ranges.low[0]), float(ranges.high[0]))
         channels = count(summed, "channel")

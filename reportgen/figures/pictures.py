@@ -1,6 +1,7 @@
 """Pictures of figures as files that are encoded when they are asked for, beside the walk."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from reportgen.drawing.matrix import encode_matrix
@@ -9,11 +10,13 @@ from reportgen.drawing.palette import Palette
 from reportgen.drawing.png import encode_indexed
 from reportgen.figures.base import Later
 from reportgen.numerics.scaling import GAP
+from reportgen.numerics.transfer import to_host
 
 
-def mosaic_files(tiles: NDArray[np.uint8], mosaic: Mosaic, colours: Palette) -> Later:
-    """Return the PNG of `tiles` (C, H, W) of palette indices, which nobody may change any more."""
-    return Later(tiles.nbytes, png=lambda: encode_indexed(assemble(tiles, mosaic, GAP), colours))
+def mosaic_files(tiles: torch.Tensor, mosaic: Mosaic, colours: Palette) -> Later:
+    """Return the PNG of `tiles` (C, H, W) of palette indices on any device, which nobody may change any more."""
+    coming = to_host(tiles)
+    return Later(tiles.nbytes, png=lambda: encode_indexed(assemble(coming(), mosaic, GAP), colours))
 
 
 def matrix_files(indices: NDArray[np.uint8], cmap: str) -> Later:

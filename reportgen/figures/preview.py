@@ -51,7 +51,7 @@ class Preview(BaseKind):
         if self._met % self._every == 0:
             total = channel_sums(activation.reading)[0]
             step = -(-max(total.shape[1:]) // _LARGEST_SIDE)
-            self._maps.append((total[:, ::step, ::step].cpu(), finite_ranges(total)))
+            self._maps.append((total[:, ::step, ::step].clone(), finite_ranges(total)))
             if len(self._maps) == _KEPT:
                 self._maps, self._every = self._maps[::2], self._every * 2
         self._met += 1
@@ -76,4 +76,5 @@ class Preview(BaseKind):
 
     def _drawn(self, total: torch.Tensor, ranges: Ranges) -> NDArray[np.uint8]:
         low, high = apply_scale(self._scale, ranges)
-        return quantise(total, ranges, low, high)[0].numpy()
+        drawn: NDArray[np.uint8] = quantise(total, ranges, low, high)[0].cpu().numpy()
+        return drawn
