@@ -75,11 +75,34 @@ class Views(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = x * 2
-        y[:, 1] = y[:, 0]
         y[:, 2:].add_(y[:, :1])
         z = write_and_read(y, y.transpose(0, 1).transpose(0, 1))
         beyond = z[:, 1:].as_strided((2, 5), (1, 3), 0)
         return z + scale_first([z, y]) + beyond.sum() + y.mT.sum()
+
+
+class Assigned(nn.Module):
+    """Parts are assigned to, which torch.fx can't trace."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x * 2
+        y[:, 1] = y[:, 0]
+        y[y > 1] = 0.5
+        y += 1
+        return y
+
+
+class WithGradients(nn.Module):
+    """Asks for gradients where nobody else does: what its operations read can't be copied as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((3, 1, 1), 0.75))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            doubled = self.scale * 2
+            return (x * doubled).add_(self.scale).relu()
 
 
 class Random(nn.Module):
@@ -174,7 +197,8 @@ class Attending(nn.Module):
 
 
 SOUND = [
-    Attending, ControlFlow, Counting, Noisy, Parts, Random, Remembering, Residual, Stateful, Training, Twice, Views,
+    Assigned, Attending, ControlFlow, Counting, Noisy, Parts, Random, Remembering, Residual, Stateful, Training,
+    Twice, Views, WithGradients,
 ]  # fmt: skip
 
 
