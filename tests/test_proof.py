@@ -75,12 +75,14 @@ class Hidden(nn.Module):
 
 def test_what_could_not_be_compared_is_counted_and_named(tmp_path: Path) -> None:
     report = build(Hidden(), tmp_path, prove=True)
-    assert report.record.proof == ProofEntry("equal", "", ["output: no operation was seen that computes it"])
+    assert report.record.proof == ProofEntry(
+        "equal", "", ["output: no operation on the input was seen that computes it"]
+    )
     assert [layer.proved for layer in report.record.layers] == [*["equal"] * 4, "unknown"]
     assert report.complete
     about = (tmp_path / "site" / "about.html").read_text("utf-8")
     assert "captured = computed: 4 of 5" in about
-    assert "Not compared: output: no operation was seen that computes it" in about
+    assert "Not compared: output: no operation on the input was seen that computes it" in about
 
 
 def late(events: Iterator[Any]) -> Generator[Any, None, Any]:

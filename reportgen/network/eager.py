@@ -432,7 +432,7 @@ class _Watch(TorchFunctionMode):
             if known is None:
                 name = self._namer.name(f"output.{part}" if part else "output")
                 self._keep(tensor, name, None)
-                unseen = Second(unknown="no operation was seen that computes it")
+                unseen = Second(unknown="no operation on the input was seen that computes it")
                 self._give(_Step(name, "output", name, "", (), tensor, None, second=unseen))
                 known = self._find(tensor)
             if known:

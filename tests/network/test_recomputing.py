@@ -142,10 +142,12 @@ class Parts(nn.Module):
         second = halves[1]
         largest = torch.max(x, 1)
         one, other = x
-        return first.sum() + second.sum() + largest.values.sum() + largest.indices.sum() + one.sum() + other.sum()
+        sums = first.sum() + second.sum() + largest.values.sum() + largest.indices.sum()
+        total: torch.Tensor = sums + one.sum() + other.sum()
+        return total
 
 
-class Tally(torchvision.ops.Permute):
+class Tally(torchvision.ops.Permute):  # type: ignore[misc]  # torchvision has no types
     """A leaf that counts in an attribute and in a buffer, and returns the buffer."""
 
     def __init__(self) -> None:
@@ -155,7 +157,8 @@ class Tally(torchvision.ops.Permute):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        return self.get_buffer("seen").add_(x.sum() + self.calls)
+        seen: torch.Tensor = self.get_buffer("seen")
+        return seen.add_(x.sum() + self.calls)
 
 
 class Stateful(nn.Module):
@@ -164,7 +167,8 @@ class Stateful(nn.Module):
         self.counter = Tally()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.counter(x) * 2 + self.counter(x)
+        first, second = self.counter(x) * 2, self.counter(x)
+        return torch.add(x + first, second)
 
 
 class Twice(nn.Module):
@@ -238,10 +242,10 @@ def test_the_counters_of_leaves_are_as_after_one_call() -> None:
     before = model.counter.calls
     events = network.walk(batch(), None, Recomputed())
     told = {event.layer.name: model.counter.calls - before for event in events}
-    assert told == {"x": 0, "counter": 1, "mul": 1, "add": 1, "counter_1": 2, "add_1": 2}
+    assert told == {"x": 0, "counter": 1, "mul": 1, "counter_1": 2, "add": 2, "add_1": 2}
 
 
-class Reading(torchvision.ops.Permute):
+class Reading(torchvision.ops.Permute):  # type: ignore[misc]  # torchvision has no types
     """A leaf that reads what can be read once."""
 
     def __init__(self) -> None:
@@ -270,7 +274,7 @@ def test_what_reads_an_iterator_is_not_checked_and_says_so() -> None:
     }
 
 
-class Moody(torchvision.ops.Permute):
+class Moody(torchvision.ops.Permute):  # type: ignore[misc]  # torchvision has no types
     """A leaf that raises every second time, wherever that is counted."""
 
     times = 0
@@ -309,7 +313,7 @@ class Hidden(nn.Module):
 
 def test_an_output_that_nothing_was_seen_to_compute_is_not_checked() -> None:
     checks = proved(Hidden(), batch())
-    assert checks.pop("output") == Check(UNKNOWN, "no operation was seen that computes it")
+    assert checks.pop("output") == Check(UNKNOWN, "no operation on the input was seen that computes it")
     assert outcomes(checks) == {EQUAL: len(checks)}
 
 
@@ -389,16 +393,16 @@ MODELS = [
 ]
 
 
-def check_all(source: str, name: str) -> None:
+def unequal(source: str, name: str) -> dict[str, Check]:
     specimen = exhibit(source, name).load()
     checks = proved(specimen.module, batch_of(specimen))
-    assert {name: check for name, check in checks.items() if check.outcome != EQUAL} == {}
-    assert len(checks) > 20
+    assert outcomes(checks)[EQUAL] > 10
+    return {name: check for name, check in checks.items() if check.outcome != EQUAL}
 
 
 @pytest.mark.parametrize(("source", "name"), MODELS)
 def test_all_nodes_of_a_model_are_equal(source: str, name: str) -> None:
-    check_all(source, name)
+    assert unequal(source, name) == {}
 
 
 @pytest.mark.sweep
@@ -407,4 +411,6 @@ def test_all_nodes_of_a_model_are_equal(source: str, name: str) -> None:
 )
 def test_all_nodes_of_all_models_are_equal(source: str, name: str) -> None:
     gc.collect()
-    check_all(source, name)
+    # Of a masked autoencoder the mask is returned, which is drawn whatever the input.
+    told = {check.told for check in unequal(source, name).values()}
+    assert told <= {"no operation on the input was seen that computes it"}
