@@ -329,7 +329,7 @@ def _add_prove(group: Any) -> None:
         "--prove",
         action="store_const",
         const=True,
-        help="compute each node a second time, from copies of its inputs, and compare (with torch.fx)",
+        help="compute each node a second time, from copies of its inputs, and compare",
     )
 
 

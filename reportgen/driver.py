@@ -41,7 +41,7 @@ from reportgen.ledger import Ledger, kind_entries
 from reportgen.machine import cpus
 from reportgen.measuring import measure
 from reportgen.names import slugify
-from reportgen.network.base import Network, Settings, stream
+from reportgen.network.base import Network, Provable, Settings, stream
 from reportgen.network.isolation import (
     RandomState,
     buffers_kept,
@@ -254,7 +254,7 @@ def _peek(batches: Iterator[Batch], threads: int) -> tuple[Batch | None, Iterato
     return first, chain([first], coming) if first is not None else coming
 
 
-def _network(model: Model, batch: Batch, options: Options) -> Network:
+def _network(model: Model, batch: Batch, options: Options) -> Provable:
     check_call(model.module, batch.arguments, batch.kwargs)
     settings = Settings(model.precision, attention=not options.figures or "attention" in options.figures)
     return trace_model(model.module, batch, tracer=options.tracer, deep=options.deep, settings=settings)

@@ -13,6 +13,7 @@ import reportgen
 from canned import make_layer, make_record
 from models_for_tests import Counting, InPlaceFirst, Noisy, Residual
 from reportgen.network.capture import GraphNetwork
+from reportgen.network.eager import EagerNetwork
 from reportgen.numerics.finite import is_finite
 from reportgen.site.record import ProofEntry, from_json, to_json
 from reportgen.site.render import render
@@ -38,9 +39,11 @@ def build(model: nn.Module, out: Path, **options: Any) -> reportgen.Report:
     return reportgen.build(model.eval(), PICTURES, out / "site", figures=["channel_sum"], quiet=True, **options)
 
 
+@pytest.mark.parametrize("tracer", ["fx", "eager"])
 @pytest.mark.parametrize("model", [Residual, Noisy, Counting, InPlaceFirst, InPlace])
-def test_all_nodes_of_a_sound_capture_are_equal(tmp_path: Path, model: type[nn.Module]) -> None:
-    record = build(model(), tmp_path, tracer="fx", prove=True).record
+def test_all_nodes_of_a_sound_capture_are_equal(tmp_path: Path, model: type[nn.Module], tracer: str) -> None:
+    record = build(model(), tmp_path, tracer=tracer, prove=True).record
+    assert record.model.tracer == tracer
     assert record.proof == ProofEntry("equal")
     assert {layer.proved for layer in record.layers} == {"equal"}
     assert record.problems == []
@@ -48,15 +51,38 @@ def test_all_nodes_of_a_sound_capture_are_equal(tmp_path: Path, model: type[nn.M
     assert f"captured = computed: {count} of {count}" in (tmp_path / "site" / "about.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("tracer", ["fx", "eager"])
 @pytest.mark.parametrize("model", [Residual, Noisy, Counting, InPlaceFirst])
-def test_without_proof_of_nodes_the_output_is_compared(tmp_path: Path, model: type[nn.Module]) -> None:
-    record = build(model(), tmp_path, tracer="eager", prove=True).record
+def test_without_proof_of_nodes_the_output_is_compared(tmp_path: Path, model: type[nn.Module], tracer: str) -> None:
+    record = build(model(), tmp_path, tracer=tracer).record
     assert record.proof == ProofEntry("equal")
     assert {layer.proved for layer in record.layers} == {None}
     about = (tmp_path / "site" / "about.html").read_text("utf-8")
     assert "to the bit" in about
-    assert "rests on the output only" in about
     assert "captured = computed" not in about
+
+
+class Hidden(nn.Module):
+    """Its last operation is hidden from those who watch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.relu()
+        if x.sum() > 0:
+            with torch._C.DisableTorchFunction():
+                return x * 2
+        return x
+
+
+def test_what_could_not_be_compared_is_counted_and_named(tmp_path: Path) -> None:
+    report = build(Hidden(), tmp_path, prove=True)
+    assert report.record.proof == ProofEntry(
+        "equal", "", ["output: no operation on the input was seen that computes it"]
+    )
+    assert [layer.proved for layer in report.record.layers] == [*["equal"] * 4, "unknown"]
+    assert report.complete
+    about = (tmp_path / "site" / "about.html").read_text("utf-8")
+    assert "captured = computed: 4 of 5" in about
+    assert "Not compared: output: no operation on the input was seen that computes it" in about
 
 
 def late(events: Iterator[Any]) -> Generator[Any, None, Any]:
@@ -74,10 +100,13 @@ def late(events: Iterator[Any]) -> Generator[Any, None, Any]:
         before = event
 
 
-def test_a_value_that_was_overwritten_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = GraphNetwork.walk
-    monkeypatch.setattr(GraphNetwork, "walk", lambda *given: late(right(*given)))
-    report = build(InPlace(), tmp_path, tracer="fx", prove=True)
+@pytest.mark.parametrize(("tracer", "network"), [("fx", GraphNetwork), ("eager", EagerNetwork)])
+def test_a_value_that_was_overwritten_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracer: str, network: Any
+) -> None:
+    right = network.walk
+    monkeypatch.setattr(network, "walk", lambda *given: late(right(*given)))
+    report = build(InPlace(), tmp_path, tracer=tracer, prove=True)
     proved = {layer.name: layer.proved for layer in report.record.layers}
     assert proved == {"x": "equal", "mul": "different", "add_": "different", "clamp_": "equal"}
     assert not report.complete

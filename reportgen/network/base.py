@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from reportgen.entities import Activation, Batch, Failure, Layer
+from reportgen.network.recomputing import Recomputed
 
 Walk = Generator[Activation | Failure, None, Any]
 Precision = Callable[[], AbstractContextManager[Any]]
@@ -35,6 +36,14 @@ class Network(Protocol):
         The next operation runs only when the next node is asked for. Returns (as the generator's value) what the
         model itself returns, None when that could not be computed. The model must be in eval mode.
         """
+        ...
+
+
+class Provable(Network, Protocol):
+    """A network that computes each node a second time, when it is asked to."""
+
+    def walk(self, batch: Batch, wanted: Set[str] | None = None, recomputed: Recomputed | None = None) -> Walk:
+        """See `Network.walk`; `recomputed` takes a second result of each wanted node, from copies of its inputs."""
         ...
 
 

@@ -62,7 +62,7 @@ class GraphNetwork:
         return self._network.root.get_submodule(layer.target) if layer.op == "call_module" else None
 
     def walk(self, batch: Batch, wanted: Set[str] | None = None, recomputed: Recomputed | None = None) -> Walk:
-        """See `base.Network.walk`; `recomputed` takes a second result of each node, from copies of its inputs."""
+        """See `base.Provable.walk`."""
         return walk(self._network, batch, wanted, self._settings, recomputed, self._axes)
 
 

@@ -9,6 +9,7 @@ those of the run, and so are the names: of torch.fx it is only known which funct
 """
 
 import inspect
+import operator
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
@@ -44,6 +45,7 @@ from reportgen.network.operations import (
     part_axes,
     plain_name,
 )
+from reportgen.network.recomputing import Recomputed, Run, Second, computed_again, kept
 from reportgen.network.standins import Parts, has_stand_in, plain, stand_in
 from reportgen.network.wrapping import calls_seen, reads_seen
 from reportgen.parts import flatten
@@ -55,6 +57,11 @@ _REFLECTED = {
 }  # fmt: skip
 # `x / y` arrives as div, `x *= y` as mul_, which torch.fx calls by their operators.
 _OPERATORS = {"div": "truediv", "remainder": "mod", "add_": "add", "sub_": "sub", "mul_": "mul", "div_": "truediv"}
+
+_QUERIES = frozenset(
+    ("size", "stride", "dim", "numel", "nelement", "storage_offset", "is_contiguous", "is_floating_point",
+     "is_complex", "get_device", "element_size", "__len__")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,8 @@ class _Step:
     axes: Any
     call: Call | None = None
     arguments: tuple[Sequence[Any], Mapping[str, Any]] = ((), {})
+    second: Second | None = None
+    """What it came to when it was computed again; None where that was not asked for."""
 
 
 @dataclass
@@ -99,6 +108,9 @@ class _Known:
 class _Watch(TorchFunctionMode):
     """Sees every operation and leaf module of one pass and emits a step for each that depends on the input."""
 
+    proving = False
+    """Whether each node is computed a second time, right before it runs."""
+
     def __init__(self, module: nn.Module, images: int, demands: Set[str], deep: bool, emit: Emit) -> None:
         super().__init__()
         self._root, self._images, self._demands, self._deep, self._emit = module, images, demands, deep, emit
@@ -111,6 +123,7 @@ class _Watch(TorchFunctionMode):
         self._inside = 0
         self._giving = False
         self._known: dict[int, _Known] = {}
+        self._seconds: dict[int, Second | None] = {}
         self.demanded: set[str] = set()
         self.trouble: _Trouble | None = None
 
@@ -124,6 +137,8 @@ class _Watch(TorchFunctionMode):
             if child is self._root or isinstance(child, torch.jit.ScriptFunction):
                 continue
             try:
+                if self.proving:
+                    handles.append(child.register_forward_pre_hook(self._rehearse, prepend=True, with_kwargs=True))
                 handles.append(child.register_forward_pre_hook(self._enter, with_kwargs=True))
                 handles.append(child.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
             except (RuntimeError, AttributeError):  # compiled modules take no hooks: they are seen from outside
@@ -133,6 +148,16 @@ class _Watch(TorchFunctionMode):
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _rehearse(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A leaf is computed again from what it is called with: that runs the hooks of the model's own, too."""
+        if self._giving or self._inside or not self._is_leaf(module):
+            return
+        args, kwargs = self._plain((args, kwargs))
+        with self._unseen():
+            self._seconds[id(module)] = self._again(
+                lambda args, kwargs: module(*args, **kwargs), args, kwargs, [module]
+            )
 
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Inside a leaf the mode is off: with one, torch's own modules would take slower ways."""
@@ -152,10 +177,11 @@ class _Watch(TorchFunctionMode):
         if self._inside <= len(self._way):
             return None
         self._inside = 0
+        second = self._seconds.pop(id(module), None)
         try:
             if output is None:
                 return self._note_trouble(path, "")
-            return self._add(self._namer.name(path), "call_module", path, module, args, kwargs, output)
+            return self._add(self._namer.name(path), "call_module", path, module, args, kwargs, output, second)
         finally:
             self.__enter__()  # type: ignore[no-untyped-call]
 
@@ -185,6 +211,7 @@ class _Watch(TorchFunctionMode):
             return self._iterate(args[0])
         dependent = self._depends((args, kwargs))
         args, kwargs = self._plain((args, dict(kwargs)))
+        second = self._operated(func, args, kwargs) if dependent and not _is_query(func) else None
         try:
             value = func(*args, **kwargs)
         except Exception as error:
@@ -192,14 +219,16 @@ class _Watch(TorchFunctionMode):
             raise
         if isinstance(value, torch.Size) or not _is_shown(func, value):
             return self._count(func, value, dependent=dependent)
-        return self._see(func, args, kwargs, value) if dependent else value
+        return self._see(func, args, kwargs, value, second) if dependent else value
 
     def _iterate(self, tensor: torch.Tensor) -> Iterator[torch.Tensor]:
         """`for part in tensor` and `a, b = tensor`: each part is a node, as torch.fx has it."""
+        second = self._again(lambda args, _: args[0].unbind(0), (tensor,), {}) if self._find(tensor) else None
         parts = tensor.unbind(0)
         if self._find(tensor):
+            seconds = second.parts(parts) if second else {}
             for place, part in enumerate(parts):
-                self._add_item(tensor, place, part)
+                self._add_item(tensor, place, part, seconds.get(id(part)))
         return iter(parts)
 
     def _count(self, func: Any, value: Any, *, dependent: bool) -> Any:
@@ -210,24 +239,61 @@ class _Watch(TorchFunctionMode):
                 self._namer.name(base_name(self._way[-1], "getitem"))
         return value
 
-    def _see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any) -> Any:
+    def _see(
+        self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], value: Any, second: Second | None
+    ) -> Any:
         """Emit the node of an operation and return what the model gets for its value."""
+        if _is_query(func):  # it wrote nothing, and most are no nodes
+            second = self._operated(func, args, kwargs)
         self._read_parameters((args, kwargs))
         short = _name(func)
         name = self._namer.name(base_name(self._way[-1], short))
-        shown = args[0] if short == "setitem" else value
+        shown = _shown(func, args, value)
         op = "call_method" if getattr(func, "__objclass__", None) is not None and short == func.__name__ else ""
         rule = _getter_name(func) if _is_getter(func) else operation_name(func)
         operation = rule if rule != "setitem" else "clone"
-        return self._add(name, op or "call_function", _target(func, short), operation, args, kwargs, shown)
+        return self._add(name, op or "call_function", _target(func, short), operation, args, kwargs, shown, second)
 
     def _give(self, step: _Step) -> None:
-        """Whoever is given a step may run modules, to compute attention again: that is not the model's run."""
+        """Whoever is given a step may run modules, to compute attention again."""
+        with self._aside():
+            self._emit(step)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Whatever runs is not the model's run."""
         self._giving = True
         try:
-            self._emit(step)
+            yield
         finally:
             self._giving = False
+
+    @contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """The mode is off."""
+        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            self.__enter__()  # type: ignore[no-untyped-call]
+
+    # Proving
+
+    def _again(
+        self, run: Run, args: Any, kwargs: Mapping[str, Any], modules: Sequence[nn.Module] = ()
+    ) -> Second | None:
+        """Compute a node a second time, if that was asked for; the mode must be off."""
+        if not self.proving:
+            return None
+        with self._aside():
+            return computed_again(run, args, kwargs, modules)
+
+    def _operated(self, func: Any, args: Any, kwargs: Mapping[str, Any]) -> Second | None:
+        return self._again(lambda args, kwargs: _shown(func, args, func(*args, **kwargs)), args, kwargs)
+
+    def _same(self, tensor: torch.Tensor) -> Second | None:
+        """What nothing computes is compared with a copy of itself."""
+        return kept(tensor) if self.proving else None
 
     # Knowing
 
@@ -249,14 +315,14 @@ class _Watch(TorchFunctionMode):
                 name = self._namer.name(base_name(self._way[-1], identifier(target)))
                 axes = parameter_axes(tensor.shape, target)
                 self._keep(tensor, name, axes)
-                self._give(_Step(name, "get_attr", target, "", (), tensor, axes))
+                self._give(_Step(name, "get_attr", target, "", (), tensor, axes, second=self._same(tensor)))
 
     def add_input(self, name: str, tensor: torch.Tensor) -> None:
         """Enter a tensor that the model is called with."""
         axes = input_axes(tensor.shape, self._images)
         name = self._namer.name(name)
         self._keep(tensor, name, axes)
-        self._give(_Step(name, "placeholder", name, "", (), tensor, axes))
+        self._give(_Step(name, "placeholder", name, "", (), tensor, axes, second=self._same(tensor)))
 
     def _add(
         self,
@@ -267,6 +333,7 @@ class _Watch(TorchFunctionMode):
         args: Any,
         kwargs: Mapping[str, Any],
         value: Any,
+        second: Second | None,
     ) -> Any:
         """Emit the node and, when it returned several tensors, each of them; return what the model gets."""
         parents = tuple(dict.fromkeys(known.name for known in self._knowns((args, kwargs))))
@@ -277,39 +344,46 @@ class _Watch(TorchFunctionMode):
         if isinstance(value, torch.Tensor):
             axes = self._demanded(name, value, axes_after(call))
             self._keep(value, name, axes)
-            self._give(_Step(name, op, target, operation, parents, value, axes, call, (args, kwargs)))
+            self._give(_Step(name, op, target, operation, parents, value, axes, call, (args, kwargs), second))
             return value
-        self._give(_Step(name, op, target, operation, parents, value, None, call, (args, kwargs)))
+        self._give(_Step(name, op, target, operation, parents, value, None, call, (args, kwargs), second))
+        seconds = second.parts(value) if second else {}
         if isinstance(value, tuple | list):
-            return self._add_parts(name, part_axes(call, value), value)
+            return self._add_parts(name, part_axes(call, value), value, seconds)
         for part, tensor in flatten(value):
             one = Call(call.operation, call.args, call.kwargs, tuple(tensor.shape), self._images)
-            self._add_part(f"{name}.{part}", name, tensor, axes_after(one))
+            self._add_part(f"{name}.{part}", name, tensor, axes_after(one), seconds.get(id(tensor)))
         return value
 
-    def _add_parts(self, name: str, axes: Sequence[Axes | None], value: Any) -> Any:
+    def _add_parts(self, name: str, axes: Sequence[Axes | None], value: Any, seconds: Mapping[int, Second]) -> Any:
         for place in parts_taken(len(value)):
             part = value[place]
             if isinstance(part, torch.Tensor):
-                self._add_part(base_name(self._way[-1], "getitem"), name, part, axes[place])
+                base = base_name(self._way[-1], "getitem")
+                self._add_part(base, name, part, axes[place], seconds.get(id(part)))
             else:
                 self._namer.name(base_name(self._way[-1], "getitem"))
                 for inner, tensor in flatten(part):
-                    self._add_part(f"{name}.{place}.{inner}", name, tensor, None)
+                    self._add_part(f"{name}.{place}.{inner}", name, tensor, None, seconds.get(id(tensor)))
         for place, part in enumerate(value):
             if isinstance(part, torch.Tensor) and not self._find(part):
                 self._keep(part, name, axes[place])
         return value
 
-    def _add_part(self, base: str, parent: str, tensor: torch.Tensor, axes: Axes | None) -> None:
+    def _add_part(
+        self, base: str, parent: str, tensor: torch.Tensor, axes: Axes | None, second: Second | None
+    ) -> None:
         name = self._namer.name(base)
         self._keep(tensor, name, axes)
-        self._give(_Step(name, "call_function", "_operator.getitem", "getitem", (parent,), tensor, axes))
+        target = "_operator.getitem"
+        self._give(_Step(name, "call_function", target, "getitem", (parent,), tensor, axes, second=second))
 
-    def _add_item(self, whole: torch.Tensor, place: int, part: torch.Tensor) -> None:
+    def _add_item(self, whole: torch.Tensor, place: int, part: torch.Tensor, second: Second | None) -> None:
         known = self._find(whole)
         call = Call("getitem", (self._operands(whole), place), {}, tuple(part.shape), self._images)
-        self._add_part(base_name(self._way[-1], "getitem"), known.name if known else "", part, axes_after(call))
+        self._add_part(
+            base_name(self._way[-1], "getitem"), known.name if known else "", part, axes_after(call), second
+        )
 
     def _knowns(self, arguments: Any) -> Iterator[_Known]:
         for _, tensor in flatten(arguments):
@@ -358,7 +432,8 @@ class _Watch(TorchFunctionMode):
             if known is None:
                 name = self._namer.name(f"output.{part}" if part else "output")
                 self._keep(tensor, name, None)
-                self._give(_Step(name, "output", name, "", (), tensor, None))
+                unseen = Second(unknown="no operation on the input was seen that computes it")
+                self._give(_Step(name, "output", name, "", (), tensor, None, second=unseen))
                 known = self._find(tensor)
             if known:
                 names.append(known.name)
@@ -414,15 +489,6 @@ class _Mirror(_Watch):
         busy = self._inside or self._giving or self._handling
         return not busy and threading.get_ident() == self._thread
 
-    @contextmanager
-    def _unseen(self) -> Iterator[None]:
-        """The mode is off."""
-        self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        try:
-            yield
-        finally:
-            self.__enter__()  # type: ignore[no-untyped-call]
-
     def _read(self, parameter: nn.Parameter) -> None:
         if self._is_watching():
             with self._unseen():
@@ -438,6 +504,7 @@ class _Mirror(_Watch):
 
     def _wrapped(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         base = base_name(self._way[-1], identifier(function.__name__))
+        second = self._again(lambda args, kwargs: function(*args, **kwargs), args, kwargs)
         self._inside = len(self._way) + 1
         self._way.append(self._way[-1])
         try:
@@ -451,7 +518,7 @@ class _Mirror(_Watch):
         name, target = self._namer.name(base), f"{function.__module__}.{function.__name__}"
         if not isinstance(value, torch.Tensor | tuple | list):
             return stand_in(value, self)
-        return self._add(name, "call_function", target, operation_name(function), args, kwargs, value)
+        return self._add(name, "call_function", target, operation_name(function), args, kwargs, value, second)
 
     def _count(self, func: Any, value: Any, *, dependent: bool) -> Any:
         if not dependent:
@@ -459,7 +526,8 @@ class _Mirror(_Watch):
         self._namer.name(base_name(self._way[-1], _name(func)))
         return value if _is_conversion(func) else stand_in(value, self)
 
-    def _add_parts(self, name: str, axes: Sequence[Axes | None], value: Any) -> Any:
+    def _add_parts(self, name: str, axes: Sequence[Axes | None], value: Any, seconds: Mapping[int, Second]) -> Any:
+        """Parts are nodes where the model's code takes them: see `take`."""
         for place, part in enumerate(value):
             if isinstance(part, torch.Tensor) and not self._find(part):
                 self._keep(part, name, axes[place])
@@ -473,18 +541,20 @@ class _Mirror(_Watch):
 
     def take(self, parts: Parts, key: Any) -> Any:
         axes = parts.axes[key] if parts.axes else None
-        return self._taken(parts, "getitem", parts.whole[key], axes)
+        return self._taken(parts, "getitem", operator.itemgetter(key), axes)
 
     def take_field(self, parts: Parts, name: str) -> Any:
-        return self._taken(parts, "getattr", getattr(parts.whole, name), None)
+        return self._taken(parts, "getattr", operator.attrgetter(name), None)
 
-    def _taken(self, parts: Parts, operation: str, value: Any, axes: Any) -> Any:
+    def _taken(self, parts: Parts, operation: str, read: Callable[[Any], Any], axes: Any) -> Any:
+        value = read(parts.whole)
         if not isinstance(value, torch.Tensor):
             self.note(operation)
             return stand_in(value, self, parts.name, axes)
         if self._is_watching():
             with self._unseen():
-                self._add_part(base_name(self._way[-1], operation), parts.name, value, axes)
+                second = self._again(lambda args, _: read(args[0]), (parts.whole,), {})
+                self._add_part(base_name(self._way[-1], operation), parts.name, value, axes, second)
         return value
 
 
@@ -494,6 +564,16 @@ def _told(error: Exception) -> str:
 
 def _is_shown(func: Any, value: Any) -> bool:
     return isinstance(value, torch.Tensor | tuple | list) or _name(func) == "setitem"
+
+
+def _shown(func: Any, args: Sequence[Any], value: Any) -> Any:
+    """The value of an operation's node: what `x[key] = y` writes to, else what the operation returns."""
+    return args[0] if _name(func) == "setitem" else value
+
+
+def _is_query(func: Any) -> bool:
+    """Whether an operation only looks at a tensor."""
+    return _is_getter(func) or getattr(func, "__name__", "") in _QUERIES
 
 
 def _is_conversion(func: Any) -> bool:
@@ -566,11 +646,14 @@ class EagerNetwork:
         self.layers = tuple(layers)
         self.outputs = run.outputs
 
-    def watch(self, images: int, emit: Emit) -> _Watch:
-        """Return what watches one pass over a batch of `images`."""
+    def watch(self, images: int, emit: Emit, *, proving: bool = False) -> _Watch:
+        """Return what watches one pass over a batch of `images`; `proving` computes each node a second time."""
         if self._mirrored is None:
-            return _Watch(self._module, images, self._demands, self._deep, emit)
-        return _Mirror(self._module, images, self._demands, self._deep, emit, self._mirrored)
+            watch = _Watch(self._module, images, self._demands, self._deep, emit)
+        else:
+            watch = _Mirror(self._module, images, self._demands, self._deep, emit, self._mirrored)
+        watch.proving = proving
+        return watch
 
     def _check_begun(self, layers: Sequence[Layer], run: "_Pass") -> None:
         trouble = run.watch.trouble
@@ -596,8 +679,8 @@ class EagerNetwork:
     def module_of(self, layer: Layer) -> nn.Module | None:
         return self._module.get_submodule(layer.target) if layer.op == "call_module" else None
 
-    def walk(self, batch: Batch, wanted: Set[str] | None = None) -> Walk:
-        """See `base.Network.walk`. A pass that computes other nodes than were learned is noted in `differences`."""
+    def walk(self, batch: Batch, wanted: Set[str] | None = None, recomputed: Recomputed | None = None) -> Walk:
+        """See `base.Provable.walk`. Where a pass computes other nodes than were learned, `differences` says so."""
         known = {layer.name: layer for layer in self.layers}
         missing = dict(known)
         extra: list[str] = []
@@ -608,9 +691,11 @@ class EagerNetwork:
             if layer is None:
                 extra.append(step.name)
             elif wanted is None or layer.name in wanted:
+                if recomputed is not None and step.second is not None:
+                    recomputed.keep(layer.name, step.second)
                 handover.offer(self._activation(layer, step, batch))
 
-        run = _Pass(self, batch, emit)
+        run = _Pass(self, batch, emit, proving=recomputed is not None)
         yield from handover.watch(run.run)
         yield from self._missing(missing, run, batch, wanted)
         if extra:
@@ -667,13 +752,14 @@ class _Pass:
     network: EagerNetwork
     batch: Batch
     emit: Emit
+    proving: bool = False
     output: Any = None
     outputs: tuple[str, ...] = ()
     error: Exception | None = None
     watch: _Watch = field(init=False)
 
     def __post_init__(self) -> None:
-        self.watch = self.network.watch(len(self.batch.tensor), self.emit)
+        self.watch = self.network.watch(len(self.batch.tensor), self.emit, proving=self.proving)
 
     @torch.no_grad()
     def run(self) -> None:

@@ -1,7 +1,7 @@
 """What is handed over compared with what the model computes when nobody watches.
 
 Of each report the output of its first walk is compared with that of a plain call of the model. When it is asked
-for, each node that torch.fx walks is compared with a second result, too (see `recomputing`).
+for, each node is compared with a second result, too (see `recomputing`).
 """
 
 from collections.abc import Set
@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from reportgen.entities import Activation, Batch, Layer
-from reportgen.network.base import Network, Precision, Walk
-from reportgen.network.capture import GraphNetwork
+from reportgen.network.base import Precision, Provable, Walk
 from reportgen.network.comparison import DIFFERENT, UNKNOWN, Check, compared, spare, worst
 from reportgen.network.isolation import rehearsing
 from reportgen.network.recomputing import Recomputed
@@ -31,14 +30,18 @@ class Witness(Protocol):
 
 
 class ProvedNetwork:
-    """A network whose walks are compared with what `module` computes; `prove` says whether each node is,
-    which takes a graph of torch.fx: a model that is run as it is has its output compared only.
+    """A network whose walks are compared with what `module` computes: the output, and with `prove` each node.
+
+    A node is what the walk hands over: a call of a module or of a function, an operation, a part of what one of
+    these returned. Inside it nothing is compared. What can't be computed twice (it reads an iterator, say) is
+    UNKNOWN, with the reason; inputs and parameters are compared with copies of themselves. A second run has the
+    first one's random numbers and leaves no trace in modules; what a function writes elsewhere it writes twice.
 
     The plain call draws the random numbers that the walk draws, and what it writes to is put back.
     """
 
     def __init__(
-        self, network: Network, module: nn.Module, precision: Precision, witness: Witness, *, prove: bool = False
+        self, network: Provable, module: nn.Module, precision: Precision, witness: Witness, *, prove: bool = False
     ) -> None:
         self._network, self._module, self._precision = network, module, precision
         self._witness, self._prove = witness, prove
@@ -59,13 +62,11 @@ class ProvedNetwork:
         return output
 
     def _events(self, batch: Batch, wanted: Set[str] | None) -> Walk:
-        if self._prove and isinstance(self._network, GraphNetwork):
-            return self._checked(self._network, batch, wanted)
-        return self._network.walk(batch, wanted)
+        return self._checked(batch, wanted) if self._prove else self._network.walk(batch, wanted)
 
-    def _checked(self, network: GraphNetwork, batch: Batch, wanted: Set[str] | None) -> Walk:
+    def _checked(self, batch: Batch, wanted: Set[str] | None) -> Walk:
         recomputed = Recomputed(wanted)
-        events = network.walk(batch, wanted, recomputed)
+        events = self._network.walk(batch, wanted, recomputed)
         while True:
             try:
                 event = next(events)

@@ -10,7 +10,7 @@ from torch import nn
 
 from reportgen.entities import Batch, Failure
 from reportgen.errors import InputError
-from reportgen.network.base import Network, Settings
+from reportgen.network.base import Provable, Settings
 from reportgen.network.capture import GraphNetwork
 from reportgen.network.comparison import agree, spare
 from reportgen.network.eager import EagerNetwork
@@ -28,7 +28,7 @@ class _Refusal:
 
 def trace_model(
     module: nn.Module, batch: Batch, *, tracer: str = "auto", deep: bool = False, settings: Settings | None = None
-) -> Network:
+) -> Provable:
     """Return the network of `module`, in eval mode, as `tracer` (auto, fx or eager) has it.
 
     auto tries torch.fx, then torch.fx with the leaves that timm declares for its models, then the eager stream,
