@@ -1,5 +1,6 @@
 """What tests in a browser share: pages that take note of whatever goes wrong, and scripts to measure them."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 from threading import Thread
 from weakref import WeakKeyDictionary
 
+import pytest
+from _pytest.mark import ParameterSet
 from playwright.sync_api import Browser, Page, Request
 
 WIDTHS = (360, 1600)
@@ -30,6 +33,20 @@ async () => {
   return pictures.filter(picture => picture.naturalWidth === 0).map(picture => picture.src);
 }
 """
+
+
+def half_of(*choices: Sequence[object]) -> list[ParameterSet]:
+    """Every combination of two or three choices between two values, as parameters: half of them for each run.
+
+    Among these each value occurs, and of three choices each pair of values; the other half is for the sweep.
+    """
+    combinations = itertools.product(*(enumerate(choice) for choice in choices))
+    return [
+        pytest.param(
+            *(value for _, value in chosen), marks=[pytest.mark.sweep] * (sum(place for place, _ in chosen) % 2)
+        )
+        for chosen in combinations
+    ]
 
 
 @dataclass(eq=False)
