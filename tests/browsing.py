@@ -88,7 +88,7 @@ _idle: "WeakKeyDictionary[Browser, list[tuple[bool, _Tab]]]" = WeakKeyDictionary
 
 def _take(browser: Browser, javascript: bool) -> _Tab:
     waiting = _idle.setdefault(browser, [])
-    found = next((entry for entry in waiting if entry[0] == javascript), None)
+    found = next((entry for entry in reversed(waiting) if entry[0] == javascript), None)
     if found:
         waiting.remove(found)
         return found[1]
