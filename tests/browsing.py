@@ -1,17 +1,23 @@
 """What tests in a browser share: pages that take note of whatever goes wrong, and scripts to measure them."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from weakref import WeakKeyDictionary
 
+import pytest
+from _pytest.mark import ParameterSet
 from playwright.sync_api import Browser, Page, Request
 
 WIDTHS = (360, 1600)
 SCHEMES = ("light", "dark")
+EMPTY = Path(__file__).parent / "empty.html"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 REPORT_VIOLATIONS = """
@@ -29,6 +35,76 @@ async () => {
 """
 
 
+def half_of(*choices: Sequence[object]) -> list[ParameterSet]:
+    """Every combination of two or three choices between two values, as parameters: half of them for each run.
+
+    Among these each value occurs, and of three choices each pair of values; the other half is for the sweep.
+    """
+    combinations = itertools.product(*(enumerate(choice) for choice in choices))
+    return [
+        pytest.param(
+            *(value for _, value in chosen), marks=[pytest.mark.sweep] * (sum(place for place, _ in chosen) % 2)
+        )
+        for chosen in combinations
+    ]
+
+
+@dataclass(eq=False)
+class _Tab:
+    """A page that outlives a test, since making one takes ten times as long as most tests need it."""
+
+    page: Page
+    home: str = "file:"
+    problems: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        page = self.page
+        page.on("console", lambda message: self.note(message.text) if message.type == "error" else None)
+        page.add_init_script(REPORT_VIOLATIONS)
+        page.on("pageerror", lambda error: self.note(str(error)))
+        page.on("requestfailed", lambda request: self.note(request.url) if is_lost(request) else None)
+        page.on("request", lambda request: self.note(request.url) if is_remote(request.url, self.home) else None)
+
+    def note(self, problem: str) -> None:
+        self.problems.append(problem)
+
+    def reset(self, width: int, scheme: str, home: str) -> None:
+        """Make it like new: nothing remembered, nothing under the mouse, nothing emulated but what is asked for."""
+        page = self.page
+        page.goto(EMPTY.as_uri())
+        page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        page.mouse.move(-1, -1)
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(
+            media="null", color_scheme="dark" if scheme == "dark" else "light", reduced_motion="null"
+        )
+        self.problems.clear()
+        self.home = home
+
+
+_idle: "WeakKeyDictionary[Browser, list[tuple[bool, _Tab]]]" = WeakKeyDictionary()
+"""For each browser the tabs that no test uses, and whether they run scripts."""
+
+
+def _take(browser: Browser, javascript: bool) -> _Tab:
+    waiting = _idle.setdefault(browser, [])
+    found = next((entry for entry in reversed(waiting) if entry[0] == javascript), None)
+    if found:
+        waiting.remove(found)
+        return found[1]
+    tab = _Tab(browser.new_context(java_script_enabled=javascript).new_page())
+    tab.listen()
+    return tab
+
+
+def _give_back(browser: Browser, javascript: bool, tab: _Tab) -> None:
+    tab.page.context.set_offline(False)
+    for other in tab.page.context.pages:
+        if other is not tab.page:
+            other.close()
+    _idle[browser].append((javascript, tab))
+
+
 @contextmanager
 def opened(
     browser: Browser,
@@ -41,25 +117,18 @@ def opened(
     """A page that takes note of whatever goes wrong, and finds at the end that nothing did.
 
     Requests to addresses that don't start with `home` go wrong; messages that hold one of `expected` don't.
+    It may have served another test, but has forgotten it: listeners and routes need a context of their own.
     """
-    context = browser.new_context(
-        viewport={"width": width, "height": 800},
-        color_scheme="dark" if scheme == "dark" else "light",
-        java_script_enabled=javascript,
-    )
-    problems: list[str] = []
-    page = context.new_page()
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.add_init_script(REPORT_VIOLATIONS)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("requestfailed", lambda request: problems.append(request.url) if is_lost(request) else None)
-    page.on("request", lambda request: problems.append(request.url) if is_remote(request.url, home) else None)
+    tab = _take(browser, javascript)
     try:
-        yield page
-        found = [problem for problem in problems if not any(text in problem for text in expected)]
+        tab.reset(width, scheme, home)
+        yield tab.page
+        found = [problem for problem in tab.problems if not any(text in problem for text in expected)]
         assert found == [], found
-    finally:
-        context.close()
+    except BaseException:
+        tab.page.context.close()
+        raise
+    _give_back(browser, javascript, tab)
 
 
 def is_lost(request: Request) -> bool:

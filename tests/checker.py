@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree.ElementTree import Element
@@ -45,7 +45,7 @@ def check_site(site: Path, base_url: str = "") -> list[str]:
     """
     files = _files(site)
     pages = {name: _read_page(site, name) for name in sorted(files) if name.endswith(".html")}
-    problems = [f"{name}: {problem}" for name, page in pages.items() for problem in _check_page(page)]
+    problems = [f"{name}: {problem}" for name, page in pages.items() for problem in page.problems]
     problems += [
         f"{name}: {problem}"
         for name, page in pages.items()
@@ -75,6 +75,11 @@ class _Page:
         return Counter(element.attrib["id"] for element in self.elements if "id" in element.attrib)
 
     @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the page by itself."""
+        return tuple(_check_page(self))
+
+    @cached_property
     def addresses(self) -> tuple[tuple[Element, str], ...]:
         return tuple((element, address) for element in self.elements for address in _addresses_of(element))
 
@@ -94,9 +99,13 @@ def _files(site: Path) -> set[str]:
 
 
 def _read_page(site: Path, name: str) -> _Page:
+    return _parse(name, (site / name).read_bytes())
+
+
+@lru_cache(maxsize=256)  # many sites of the tests have most of their pages in common
+def _parse(name: str, content: bytes) -> _Page:
     parser = html5lib.HTMLParser(namespaceHTMLElements=False)
     try:
-        content = (site / name).read_bytes()
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return _Page(name, Element("html"), ("not UTF-8",))

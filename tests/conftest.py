@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jinja2
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -15,6 +16,7 @@ import canned
 import reportgen
 from checker import check_site
 from reportgen import driver
+from reportgen.site.theme import Theme
 from reportgen.site.writer import SiteWriter
 
 if TYPE_CHECKING:
@@ -87,6 +89,36 @@ def every_site_is_checked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "SiteWriter", CheckedWriter)
         patch.setattr(canned, "SiteWriter", CheckedWriter)
+        yield
+
+
+class CompiledTemplates(jinja2.BytecodeCache):
+    """Templates that were compiled before, in memory; one whose text has changed is compiled anew."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        if bucket.key in self._codes:
+            bucket.bytecode_from_string(self._codes[bucket.key])
+
+    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        self._codes[bucket.key] = bucket.bytecode_to_string()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def templates_are_compiled_once() -> Iterator[None]:
+    """Hundreds of sites are rendered in this process, and compiling takes most of a small one's time."""
+    plain, sandboxed = CompiledTemplates(), CompiledTemplates()  # a sandbox's code is another
+    make = Theme.environment
+
+    def environment(theme: Theme) -> jinja2.Environment:
+        made = make(theme)
+        made.bytecode_cache = sandboxed if made.sandboxed else plain
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Theme, "environment", environment)
         yield
 
 

@@ -1,11 +1,13 @@
 """Reports of very many layers or images stay within what a browser takes at once."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from big import big_record
-from checker import BUDGET_BYTES, BUDGET_ELEMENTS, count_elements
+from canned import write_site
+from checker import BUDGET_BYTES, BUDGET_ELEMENTS, check_site, count_elements
 from reportgen.site.render import render
 
 
@@ -42,3 +44,8 @@ def test_pages_of_many_images_are_not_divided_more_than_they_must(many_images: M
     # Estimates are on the safe side, but a page of a few pictures would only be a nuisance.
     part = next(name for name in many_images if name.startswith("more/"))
     assert count_elements(many_images[part]) > BUDGET_ELEMENTS / 4
+
+
+@pytest.mark.sweep
+def test_a_site_of_1800_layers_is_sound(tmp_path: Path) -> None:
+    assert check_site(write_site(big_record(1800, 1), tmp_path / "site")) == []

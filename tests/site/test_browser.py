@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from browsing import LOAD_PICTURES, OVERFLOW, SCHEMES, WIDTHS, opened, pages_of
+from browsing import LOAD_PICTURES, OVERFLOW, SCHEMES, WIDTHS, half_of, opened, pages_of
 from canned import IMAGES, LAYERS
 
 PAGES = ("index.html", "about.html", "layers/block.add.html", "layers/fc.html", "images/disc.html")
@@ -32,9 +32,7 @@ CONTRAST = """
 """
 
 
-@pytest.mark.parametrize("javascript", [True, False], ids=["script", "noscript"])
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "scheme", "javascript"), half_of(WIDTHS, SCHEMES, (True, False)))
 def test_a_page_opens_whole(browser: Browser, tiny_site: Path, width: int, scheme: str, javascript: bool) -> None:
     with opened(browser, width, scheme, javascript) as page:
         for name in PAGES:

@@ -117,6 +117,36 @@ def test_a_policy_that_is_offended_is_heard_of(browser: Browser, tmp_path: Path)
         page.goto(home + "index.html")
 
 
+STATE = """
+() => [localStorage.kept, sessionStorage.kept, innerWidth, navigator.onLine,
+  ...["print", "(prefers-reduced-motion)", "(prefers-color-scheme: dark)"].map(each => matchMedia(each).matches)]
+"""
+
+
+def test_a_page_of_one_test_is_like_new_for_the_next(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html><title>Text</title><p>Text</p>")
+    address = (tmp_path / "index.html").as_uri()
+    with opened(browser, 360, "dark") as used:
+        used.goto(address)
+        used.evaluate("() => { localStorage.kept = sessionStorage.kept = 'kept'; }")
+        used.emulate_media(media="print", reduced_motion="reduce")
+        used.context.set_offline(True)
+        assert used.evaluate(STATE) == ["kept", "kept", 360, False, True, True, True]
+    with opened(browser) as page:
+        assert page is used
+        page.goto(address)
+        assert page.evaluate(STATE) == [None, None, 1280, True, False, False, False]
+
+
+def test_a_page_that_is_used_again_still_hears_of_everything(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html><title>Text</title><img src='gone.png' alt=''>")
+    with opened(browser):
+        pass
+    for _ in range(2):
+        with pytest.raises(AssertionError, match=r"gone\.png"), opened(browser) as page:
+            page.goto((tmp_path / "index.html").as_uri())
+
+
 def test_every_link_works_below_a_path(browser: Browser, versatile_site: Path) -> None:
     with served(versatile_site, prefix="/jobs/42/report/") as home, opened(browser, home=home) as page:
         waiting, places = [home + "index.html"], {}

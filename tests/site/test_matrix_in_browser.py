@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 from urllib.parse import quote
@@ -12,12 +12,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
-from browsing import LOAD_PICTURES, OVERFLOW, SCHEMES, WIDTHS, opened
+from browsing import LOAD_PICTURES, OVERFLOW, SCHEMES, WIDTHS, half_of, opened
 from canned import KINDS, chain, figures_of, make_figure, make_image, make_layer, make_record, write_site
 from reportgen.figures.matrix_script import matrix_script
-from reportgen.site.record import KindEntry
+from reportgen.site.record import KindEntry, Record
+from reportgen.site.render import render
 
 DEAD, CAUSE, PAIR_CAUSE = "stage2.1.relu", "it is the same for every example", "a debiased norm is not positive"
 # The second part of `stem` runs at the end, so that the order by module is another.
@@ -37,7 +39,10 @@ def similarities(count: int) -> NDArray[np.float64]:
     return values
 
 
-def write_matrix_site(names: list[str], values: NDArray[np.float64], causes: dict[str, str], target: Path) -> Path:
+def matrix_record(
+    names: list[str], values: NDArray[np.float64], causes: dict[str, str]
+) -> tuple[Record, dict[str, bytes]]:
+    """The record of a report with a similarity matrix, and the script with its values by its path."""
     images = [make_image("red square.png")]
     layers = chain([make_layer(name, module_type=TYPES.get(name.split(".")[-1], "Conv2d")) for name in names])
     data = {
@@ -52,7 +57,21 @@ def write_matrix_site(names: list[str], values: NDArray[np.float64], causes: dic
     drawn = figures_of(layers, images) if len(layers) < 100 else []
     record = make_record(layers, images, figures=[*drawn, figure], kinds=kinds)
     script = matrix_script(names, values, low=-0.3, high=1.0, cmap="viridis", causes=causes, pair_cause=PAIR_CAUSE)
-    return write_site(record, target, scripts={"data/layer_cka.js": script})
+    return record, {"data/layer_cka.js": script}
+
+
+def write_page_alone(record: Record, scripts: Mapping[str, bytes], target: Path) -> Path:
+    """Write the page with the matrix and all that it loads, without the hundreds of pages that it links to."""
+    files = render(record).files
+    needed = {name: files[name].encode() for name in files if re.match(r"similarity\.html$|static/", name)}
+    for name, content in {**needed, **scripts}.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        (target / name).write_bytes(content)
+    for figure in record.figures:
+        for name in figure.files:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (figure.width, figure.height)).save(target / name)
+    return target
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +86,8 @@ def values() -> NDArray[np.float64]:
 
 @pytest.fixture(scope="module")
 def site(values: NDArray[np.float64], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_matrix_site(NAMES, values, {DEAD: CAUSE}, tmp_path_factory.mktemp("matrix") / "site")
+    record, scripts = matrix_record(NAMES, values, {DEAD: CAUSE})
+    return write_site(record, tmp_path_factory.mktemp("matrix") / "site", scripts=scripts)
 
 
 @pytest.fixture
@@ -316,9 +336,7 @@ def test_a_label_and_a_drawn_rectangle_show_a_part_alone(
         assert shown(page) == NAMES
 
 
-@pytest.mark.parametrize("javascript", [True, False], ids=["script", "noscript"])
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "scheme", "javascript"), half_of(WIDTHS, SCHEMES, (True, False)))
 def test_the_page_fits_and_says_all_without_javascript(
     browser: Browser, site: Path, width: int, scheme: str, javascript: bool
 ) -> None:
@@ -352,7 +370,7 @@ def test_eighteen_hundred_layers(browser: Browser, tmp_path: Path) -> None:
         for part in ("norm", "qkv", "attend", "project", "mlp", "add")
     ]
     values = similarities(1800)
-    site = write_matrix_site(names, values, {}, tmp_path / "site")
+    site = write_page_alone(*matrix_record(names, values, {}), tmp_path / "site")
     with opened(browser) as page:
         page.goto(address(site))
         for row, column in ((0, 0), (700, 1200), (1796, 3)):

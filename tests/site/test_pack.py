@@ -72,10 +72,10 @@ def site(request: pytest.FixtureRequest) -> Path:
     return Path(request.getfixturevalue(f"{request.param}_site"))
 
 
-@pytest.fixture
-def packed(site: Path, tmp_path: Path) -> Path:
-    reportgen.pack(site, tmp_path / "report.html")
-    return tmp_path / "report.html"
+@pytest.fixture(scope="module")
+def packed(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site in one file. It is shared: read it only."""
+    return reportgen.pack(site, tmp_path_factory.mktemp("packed") / "report.html").path
 
 
 # One document

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 import reportgen
-from browsing import LOAD_PICTURES, OVERFLOW, WIDTHS, opened
+from browsing import LOAD_PICTURES, OVERFLOW, WIDTHS, half_of, opened
 from canned import make_record, sign_site, write_site
 
 CURRENT = "[data-page]:not([hidden])"
@@ -57,8 +57,7 @@ def test_every_page_opens_whole(browser: Browser, packed: Path, tiny_site: Path,
             assert page.locator("h1:visible").count() == 1
 
 
-@pytest.mark.parametrize("javascript", [True, False], ids=["script", "noscript"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "javascript"), half_of(WIDTHS, (True, False)))
 def test_pictures_stand_as_they_do_in_the_site(
     browser: Browser, packed: Path, tiny_site: Path, width: int, javascript: bool
 ) -> None:

@@ -536,14 +536,14 @@ sys.exit(code)
 """
 
 
-def test_two_hundred_pages_are_written_without_torch(tmp_path: Path) -> None:
-    # How long it takes is measured by tests/bench/publishing.py.
-    layers = chain(f"blocks.{number // 10}.conv{number % 10}" for number in range(195))
+def test_many_pages_are_written_without_torch(tmp_path: Path) -> None:
+    # How long hundreds take is measured by tests/bench/publishing.py.
+    layers = chain(f"blocks.{number // 10}.conv{number % 10}" for number in range(25))
     text = "About [[blocks.0.conv1]]: **bold**, [[fig:channel_grid]].\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n"
     captions = dict.fromkeys(["index", "about", "layers/*", "figures/channel_grid", "figures/channel_sum"], text)
     images = [make_image(f"{number}.png") for number in range(4)]
     site = write_site(make_record(layers, images, captions=captions), tmp_path / "site")
-    assert len(list(site.rglob("*.html"))) > 200
+    assert len(list(site.rglob("*.html"))) > 30
     command = [sys.executable, "-c", LOADED, "render", str(site), "--title", "Another title", "--quiet"]
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
