@@ -21,6 +21,7 @@ from reportgen.figures.matrix_script import matrix_script
 from reportgen.figures.module_blocks import module_blocks
 from reportgen.figures.tables import csv_bytes
 from reportgen.figures.wording import count
+from reportgen.numerics.finite import is_finite
 from reportgen.numerics.real import as_floating, as_real
 from reportgen.numerics.similarity import MIN_EXAMPLES, alignment, centred, gram
 
@@ -121,7 +122,7 @@ class LayerCKA(BaseKind):
         if not isinstance(value, torch.Tensor) or activation.layer.op == "get_attr":
             return [], activation.reading.reason or "its value is not a tensor"
         real = as_real(value) if maps is None or self._images else as_real(maps)
-        if not bool(torch.isfinite(real).all()):
+        if not is_finite(real):
             return [], "it has values that are not finite"
         if self._images:
             per_image = value.dim() >= 2 and value.shape[0] == len(activation.images)

@@ -23,7 +23,8 @@ MIN_EXAMPLES = 4
 RELATIVE_THRESHOLD = 1e-12
 """A set of features whose centred squared norm is below this share of its squared norm is the same throughout."""
 
-_COLUMNS = 1 << 16
+_COLUMNS = 1 << 14
+"""Features at a time: 16 examples of so many are 2 MB in float64, which stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def gram(features: torch.Tensor) -> Gram:
     square = torch.zeros((), dtype=torch.float64, device=features.device)
     for part in torch.split(as_real(features), _COLUMNS, dim=1):
         values = part.to(torch.float64)
-        square += values.square().sum()
-        values = values - values.mean(dim=0)
+        square += torch.linalg.vector_norm(values).square()
+        values = values - values.mean(dim=0)  # not in place: a part of float64 features is a view of them
         matrix.addmm_(values, values.T)
     return Gram(matrix, bool(matrix.trace() <= RELATIVE_THRESHOLD * square))
 
