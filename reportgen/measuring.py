@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
 from reportgen.entities import Activation, Batch, Layer
 from reportgen.errors import ReportError
 from reportgen.figures.base import FigureKind, Product
@@ -109,7 +107,6 @@ class _Run:
             return {}
         return {kind: self.pool.submit(self._make_beside, kind, activation, batch.drawn) for kind in slow}
 
-    @torch.no_grad()  # a setting of each thread
     def _make_beside(self, kind: FigureKind, activation: Activation, drawn: bool) -> list[Product]:
         with one_thread(), self.timings.of(f"{kind.name}, of nodes", beside=True):
             return list(_make(kind, activation, drawn))
