@@ -49,7 +49,7 @@ ROWS = (
     Row("rendering_memory", "its memory, MB", "300 MB", most=1),
     Row("help", "reportgen --help, s above python -c pass", "0.3 s", most=1),
     Row("light_commands", "commands that load torch: help, render, verify, pack", "none", most=0.5),
-    Row("statistics", "--statistics, 1,000 images", "decoding and bare forward passes", most=1.5),
+    Row("statistics", "--statistics, 100 images", "decoding and bare forward passes", most=1.5),
 )
 
 
