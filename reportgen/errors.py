@@ -56,8 +56,8 @@ def lacks_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError | MemoryShortageError):
         return True
-    told = isinstance(error, RuntimeError | OSError | ImportError) and str(error).lower()
-    return bool(told) and any(words in told for words in _NO_MEMORY)
+    told = str(error).lower() if isinstance(error, RuntimeError | OSError | ImportError) else ""
+    return any(words in told for words in _NO_MEMORY)
 
 
 @contextmanager
