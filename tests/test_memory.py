@@ -235,6 +235,8 @@ def test_what_was_counted_before_memory_ran_out_is_not_counted_twice(
     report = build(tmp_path / "late", 12, batch_size=8, **options)
     assert len(Greedy.passes) > passes
     assert report.record.options["batch_size"] < 8
+    written = read_tree(report.site)
+    assert report.bytes == sum(len(data) for name, data in written.items() if name != "SHA256SUMS")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["eight", "late", "whole"]
     build(
         tmp_path / "again", 12, batch_size=report.record.options["batch_size"], tracer=tracer, cka_examples="images"
