@@ -14,7 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import reportgen
-from reportgen.errors import InputError, ReportError, UsageError
+from reportgen.errors import InputError, MemoryShortageError, ReportError, UsageError, lacks_memory, shortage
 from reportgen.names import did_you_mean
 from reportgen.options import Options, Request, make_options, read_request
 
@@ -65,10 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the last resort: one line instead of a traceback
-        if debug:
-            traceback.print_exc()
-        message = " ".join(str(error).split())
-        return _complain(f"a bug: {type(error).__name__}: {message}; --debug shows where", BUG)
+        return _unexpected(error, debug=debug)
+
+
+def _unexpected(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    if lacks_memory(error):
+        return _complain(str(shortage("on the way", error)), MemoryShortageError.exit_code)
+    message = " ".join(str(error).split())
+    return _complain(f"a bug: {type(error).__name__}: {message}; --debug shows where", BUG)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -137,6 +143,8 @@ def _request(given: argparse.Namespace) -> Request:
 def _tell(report: "Report", data: Any, *, quiet: bool) -> None:
     for warning in report.warnings:
         _say(f"reportgen: warning: {warning}", quiet)
+    for note in report.record.notes:
+        _say(f"reportgen: note: {note}", quiet)
     for problem in report.record.problems:
         _say(f"reportgen: failed: {problem}")
     for image in report.record.skipped_images:

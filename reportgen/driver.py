@@ -1,6 +1,7 @@
 """The driver: model and images in, site out. The only wiring."""
 
 import dataclasses
+import gc
 import json
 import platform
 import sys
@@ -17,10 +18,10 @@ from torch import nn
 import reportgen
 from reportgen.checkpoint import Checkpoints, resumed
 from reportgen.entities import Activation, Batch, Failure
-from reportgen.errors import IncompleteError, UsageError
+from reportgen.errors import IncompleteError, MemoryShortageError, UsageError, shortage_told
 from reportgen.figures.base import Figure, FigureKind, FigureOptions, Subject
-from reportgen.figures.layer_cka import batch_size
-from reportgen.figures.registry import check_kinds, figure_kinds, read_options
+from reportgen.figures.layer_cka import batch_size, examples_with, least_batch
+from reportgen.figures.registry import check_kinds, figure_kinds, known_kinds, read_options
 from reportgen.inputs.ahead import ahead
 from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
@@ -38,10 +39,12 @@ from reportgen.inputs.models import Model, load_model
 from reportgen.inputs.precision import device_name
 from reportgen.inputs.weights import SEED
 from reportgen.ledger import Ledger, kind_entries
-from reportgen.machine import cpus
+from reportgen.machine import cpus, memory_rooms
 from reportgen.measuring import measure
+from reportgen.memory import BatchSize, Job, estimate
 from reportgen.names import slugify
 from reportgen.network.base import Network, Provable, Settings, stream
+from reportgen.network.footprint import Footprint
 from reportgen.network.isolation import (
     RandomState,
     buffers_kept,
@@ -167,27 +170,98 @@ def _anonymous(plan: Plan) -> Plan:
 def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | None = None) -> Record:
     """Walk the network for all images, write the figures and data files, and return the record of it all.
 
-    `resuming` is the writer where the build may go on from a checkpoint, and leaves some.
+    `resuming` is the writer where the build may go on from a checkpoint, and leaves some. Raises
+    MemoryShortageError, before anything is drawn, where limits on memory leave too little room; where memory runs
+    out all the same, it is begun anew with batches of half the size, so that nothing is counted twice.
     """
-    options, figure_options, skip = plan.options, plan.figure_options, plan.skip
-    sources, further = plan.sources, plan.further
-    threads = 1 if resuming else cpus()  # a checkpoint knows of files that are written, and of no others
-    with timings.of("load the model"):
-        model = _load(plan.spec, options, plan.directory)
-        if options.anonymous:
+    with timings.of("load the model"), shortage_told("while the model was loaded"):
+        model = _load(plan.spec, plan.options, plan.directory)
+        if plan.options.anonymous:
             model = anonymous_model(model)
-    if model.form.most == 1 and options.cka_examples == "auto":
-        # Batches of one image have no pairs of images to compare.
-        figure_options = dataclasses.replace(figure_options, cka_examples="positions")
     with untouched(model.module):
-        if skip:
-            sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
+        if plan.skip:
+            sources, further = (
+                usable(part, model.preprocess, model.form, plan.skip) for part in (plan.sources, plan.further)
+            )
+            plan = dataclasses.replace(plan, sources=sources, further=further)
+    bad = list(plan.bad)
+    size, network = _batch_size(plan, model, timings)
+    while True:
+        plan.bad[:] = bad
+        try:
+            with shortage_told(f"in a batch of {size.largest}"):
+                return _walked(plan, model, size, network, writer, timings, resuming)
+        except MemoryShortageError as error:
+            size, network = size.halved(error), None
+        gc.collect()  # what the walk held goes with its traceback
+        writer.start_anew()
+
+
+def _batch_size(plan: Plan, model: Model, timings: Timings) -> tuple[BatchSize, Provable | None]:
+    """How many images a forward pass takes, and the network where it had to be learned to find that out."""
+    options, images = plan.options, (len(plan.sources), len(plan.further))
+    wanted = _images_a_pass(model, options, sum(images))
+    least = min(wanted, least_batch(options.cka_examples))
+    size = BatchSize(wanted, wanted, max(images), least, given=bool(options.batch_size))
+    rooms = memory_rooms()
+    if not rooms or not plan.sources:
+        return size, None
+    with untouched(model.module), shortage_told("in a forward pass of one image"):
+        first = next(_batches(model, plan.sources, (), options, plan.skip, 1), None)
+        if first is None:
+            return size, None
+        footprint = Footprint()
+        with timings.of("trace"):
+            network = _network(model, first, options, footprint)
+    names = select(network.layers, options.nodes, options.exclude).names
+    job = Job(
+        kinds=options.figures or tuple(known_kinds()),
+        images=images[0],
+        picture=first.tensor.nbytes + sum(3 * one.width * one.height for one in first.images),
+        threads=cpus(),
+        arrays=options.arrays,
+        correlates=options.channel_similarity == "correlation",
+        on_cpu=first.tensor.device.type == "cpu",
+    )
+    size = size.within(estimate(footprint, names, job), rooms)
+    return size, network if size.largest == 1 else None
+
+
+def _images_a_pass(model: Model, options: Options, images: int) -> int:
+    """How many images a forward pass should take, of so many."""
+    return model.form.batch_size(batch_size(options.batch_size, options.cka_examples, images))
+
+
+def _walked(
+    plan: Plan,
+    model: Model,
+    size: BatchSize,
+    network: Provable | None,
+    writer: Sums,
+    timings: Timings,
+    resuming: SiteWriter | None,
+) -> Record:
+    """The record of a walk in batches of `size`; `network` where it is known already."""
+    sources, further = plan.sources, plan.further
+    options = dataclasses.replace(plan.options, batch_size=size.used)
+    if size.lowered:
+        examples = examples_with(options.cka_examples, len(sources) + len(further), size.used)
+        options = dataclasses.replace(options, cka_examples=examples)
+    # Batches of one image have no pairs of images to compare.
+    alone = model.form.most == 1 and options.cka_examples == "auto"
+    figure_options = dataclasses.replace(
+        plan.figure_options, cka_examples="positions" if alone else options.cka_examples
+    )
+    threads = 1 if resuming else cpus()  # a checkpoint knows of files that are written, and of no others
+    with untouched(model.module):
         with timings.of("decode"):
-            first, waiting = _peek(_batches(model, sources, further, options, skip), threads)
+            coming = _batches(model, sources, further, options, plan.skip, size.used)
+            first, waiting = _peek(coming, threads)
         if first is None or not sources:
             raise none_usable(plan.bad)
-        with timings.of("trace"):
-            network = _network(model, first, options)
+        if network is None:
+            with timings.of("trace"):
+                network = _network(model, first, options)
         selection = select(network.layers, options.nodes, options.exclude)
         subject = _subject(network, selection, model, options, len(sources), len(further))
         kinds = figure_kinds(figure_options, subject, options.figures)
@@ -204,7 +278,7 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
                 saver.save(product)
     if not ledger.images:
         raise none_usable(plan.bad)
-    record = _record(model, network, ledger, kinds, plan.captions, options, plan.bad)
+    record = _record(model, network, ledger, kinds, plan.captions, options, plan.bad, size.notes)
     _check_complete(record, options)
     return record
 
@@ -227,7 +301,8 @@ def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> I
     # Not `untouched`: between two activations, the random state is the consumer's.
     drawn = RandomState()
     with buffers_kept(model.module), evaluating(model.module):
-        first, waiting = _peek(_batches(model, sources, (), options, None), threads=1)
+        size = _images_a_pass(model, options, len(sources))
+        first, waiting = _peek(_batches(model, sources, (), options, None, size), threads=1)
         if first is None:
             return
         with drawn.inside():
@@ -254,9 +329,10 @@ def _peek(batches: Iterator[Batch], threads: int) -> tuple[Batch | None, Iterato
     return first, chain([first], coming) if first is not None else coming
 
 
-def _network(model: Model, batch: Batch, options: Options) -> Provable:
+def _network(model: Model, batch: Batch, options: Options, footprint: Footprint | None = None) -> Provable:
     check_call(model.module, batch.arguments, batch.kwargs)
-    settings = Settings(model.precision, attention=not options.figures or "attention" in options.figures)
+    attention = not options.figures or "attention" in options.figures
+    settings = Settings(model.precision, attention=attention, footprint=footprint)
     return trace_model(model.module, batch, tracer=options.tracer, deep=options.deep, settings=settings)
 
 
@@ -280,14 +356,15 @@ def _batches(
     further: Sequence[ImageSource],
     options: Options,
     skip: Skip | None,
+    size: int,
 ) -> Iterator[Batch]:
-    """The images that are drawn, then those that only feed the statistics."""
+    """The images that are drawn, then those that only feed the statistics, at most `size` at once."""
     device, dtype = device_and_dtype(model.module)
     for part, drawn in ((sources, True), (further, False)):
         yield from batches(
             part,
             model.preprocess,
-            batch_size(options.batch_size, options.cka_examples, len(sources) + len(further)),
+            size,
             device,
             dtype,
             form=model.form,
@@ -321,6 +398,7 @@ def _record(
     captions: Mapping[str, str],
     options: Options,
     bad: Sequence[BadImage],
+    notes: Sequence[str],
 ) -> Record:
     entry = ModelEntry(
         spec=model.spec,
@@ -350,6 +428,7 @@ def _record(
         statistics_images=ledger.statistics_images,
         proof=ledger.proof,
         skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
+        notes=list(notes),
     )
     return private(record, anonymous=options.anonymous)
 

@@ -3,6 +3,9 @@
 A message is one line: it names the file, option or node, says what was wrong, and what to do next.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class ReportError(Exception):
     """The base of all expected errors."""
@@ -36,3 +39,45 @@ class IncompleteError(ReportError):
     """Some nodes or figures failed and the caller asked for all or nothing (`strict`)."""
 
     exit_code = 5
+
+
+class MemoryShortageError(InputError):
+    """What was asked for needs more memory than there is, or than the process may use."""
+
+
+_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "std::bad_alloc", "new thread")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether `error` says that memory ran out: Python's MemoryError, or what torch and the system raise.
+
+    Torch's CPU allocator raises a plain RuntimeError, devices a subclass of it; a library that can't be mapped is
+    an ImportError; a thread without room for its stack is a RuntimeError.
+    """
+    if isinstance(error, MemoryError | MemoryShortageError):
+        return True
+    told = str(error).lower() if isinstance(error, RuntimeError | OSError | ImportError) else ""
+    return any(words in told for words in _NO_MEMORY)
+
+
+@contextmanager
+def shortage_told(doing: str) -> Iterator[None]:
+    """Raise MemoryShortageError, with what was being done, for whatever says that memory ran out."""
+    try:
+        yield
+    except ReportError:
+        raise
+    except Exception as error:
+        if lacks_memory(error):
+            raise shortage(doing, error) from error
+        raise
+
+
+def shortage(doing: str, error: BaseException) -> MemoryShortageError:
+    """Return what to raise when memory ran out `doing` something."""
+    line = str(error).strip().partition("\n")[0]
+    told = f" ({line})" if line else ""
+    return MemoryShortageError(
+        f"memory ran out {doing}: {type(error).__name__}{told}; use a smaller --size or --batch-size, a smaller "
+        "model, or let the process use more"
+    )

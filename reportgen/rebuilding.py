@@ -157,10 +157,16 @@ def _check(what: str, found: str, recorded: str | None) -> None:
 
 
 def _as_recorded(found: Record, record: Record) -> Record:
-    """What was rebuilt, with what the user may have changed since (`reportgen render`) and with short paths."""
+    """What was rebuilt, with what the user may have changed since (`reportgen render`), with short paths, and with
+    the notes of then: they tell of memory, which another machine may have more of.
+    """
     paths = {name: record.options.get(name) for name in _PATHS}
     return dataclasses.replace(
-        found, title=record.title, captions=record.captions, options={**found.options, **paths}
+        found,
+        title=record.title,
+        captions=record.captions,
+        options={**found.options, **paths},
+        notes=record.notes,
     )
 
 

@@ -56,6 +56,17 @@ def batch_size(given: int, choice: str, images: int) -> int:
     return given or 1
 
 
+def least_batch(choice: str) -> int:
+    """Return how many images a forward pass must take at least: MIN_EXAMPLES where they are to be the examples."""
+    return MIN_EXAMPLES if choice == "images" else 1
+
+
+def examples_with(choice: str, images: int, size: int) -> str:
+    """Return what `choice` comes to in batches of `size`: auto has positions as examples in too small ones."""
+    too_small = choice == "auto" and images_are_examples(choice, images) and size < MIN_EXAMPLES
+    return "positions" if too_small else choice
+
+
 @dataclass
 class _Row:
     """What the batches so far say of one layer: in how many it had features, and why it had none in others."""

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from reportgen.entities import Activation, Batch, Failure, Layer
+from reportgen.network.footprint import Footprint
 from reportgen.network.recomputing import Recomputed
 
 Walk = Generator[Activation | Failure, None, Any]
@@ -49,10 +50,13 @@ class Provable(Network, Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is walked: the context of each forward pass, and whether attention is wanted."""
+    """How a network is walked: the context of each forward pass, whether attention is wanted, and what measures
+    the memory of the pass in which it is learned (None: nothing does).
+    """
 
     precision: Precision = nullcontext
     attention: bool = False
+    footprint: Footprint | None = None
 
 
 def stream(

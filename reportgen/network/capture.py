@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.fx.immutable_collections import immutable_dict, immutable_list
 
 from reportgen.entities import Activation, Batch, Failure, Layer, Reading
+from reportgen.errors import lacks_memory, shortage
 from reportgen.network.attention import attention_of
 from reportgen.network.axes import Axes, is_known
 from reportgen.network.base import Precision, Settings, Walk
@@ -253,7 +254,9 @@ def _run(interpreter: fx.Interpreter, node: fx.Node, failed: dict[fx.Node, str])
         return f"it reads a node that failed: {failed[broken]}"
     try:
         interpreter.env[node] = interpreter.run_node(node)
-    except Exception as error:  # noqa: BLE001 - a node runs the user's code; one bad node never stops a report
+    except Exception as error:
+        if lacks_memory(error):
+            raise shortage(f"at the node {node.name}", error) from error
         failed[node] = f"{node.name} raised {type(error).__name__}: {' '.join(str(error).split())}"
         return failed[node]
     return ""

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from reportgen.entities import Activation, Attention, Batch, Failure, Layer
-from reportgen.errors import InputError
+from reportgen.entities import Activation, Attention, Batch, Failure, Layer, Reading
+from reportgen.errors import InputError, lacks_memory, shortage
 from reportgen.names import listed, slugify
 from reportgen.network.attention import attention_of
 from reportgen.network.axes import Axes, is_known
@@ -635,7 +635,16 @@ class EagerNetwork:
         self.differences: list[str] = []
         self._demands: frozenset[str] = frozenset()
         layers: list[Layer] = []
-        run = _Pass(self, batch, lambda step: layers.append(self._layer(len(layers), step)))
+        footprint, images = self._settings.footprint, len(batch.tensor)
+
+        def learn(step: _Step) -> None:
+            layers.append(self._layer(len(layers), step))
+            if footprint:
+                footprint.add(step.name, step.value, self._reading(step, images))
+
+        if footprint:
+            footprint.begin(images)
+        run = _Pass(self, batch, learn)
         run.run()
         if run.watch.trouble:
             self._check_begun(layers, run)
@@ -704,9 +713,12 @@ class EagerNetwork:
         return run.output
 
     def _activation(self, layer: Layer, step: _Step, batch: Batch) -> Activation:
-        images = len(batch.tensor)
-        reading = read(step.value, step.axes, images, parameter=step.op == "get_attr")
+        reading = self._reading(step, len(batch.tensor))
         return Activation(layer, batch.images, step.value, reading, self._attention(step))
+
+    @staticmethod
+    def _reading(step: _Step, images: int) -> Reading:
+        return read(step.value, step.axes, images, parameter=step.op == "get_attr")
 
     def _attention(self, step: _Step) -> Attention | None:
         if not self._settings.attention or step.call is None:
@@ -772,7 +784,9 @@ class _Pass:
                 output = self.watch.given_back(module(*args, **kwargs))
             self.outputs = self.watch.returned(output)
             self.output = output
-        except Exception as error:  # noqa: BLE001 - the user's code; one bad node never stops a report
+        except Exception as error:
+            if lacks_memory(error):
+                raise shortage("while the model was run", error) from error
             self.error = error
             self.watch.end(error)
 

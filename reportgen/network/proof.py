@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from reportgen.entities import Activation, Batch, Layer
+from reportgen.errors import lacks_memory, shortage
 from reportgen.network.base import Precision, Provable, Walk
 from reportgen.network.comparison import DIFFERENT, UNKNOWN, Check, compared, spare, worst
 from reportgen.network.isolation import rehearsing
@@ -86,7 +87,9 @@ def _plain_output(module: nn.Module, batch: Batch, precision: Precision) -> dict
         with rehearsing(module), precision():
             output = module(*lent.arguments, **lent.kwargs)
             return {name: tensor.clone() for name, tensor in flatten(output)}
-    except Exception as error:  # noqa: BLE001 - the user's code; the walk shows where
+    except Exception as error:
+        if lacks_memory(error):
+            raise shortage("while the model was run", error) from error
         return f"the model raised {type(error).__name__}"
 
 

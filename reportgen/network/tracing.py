@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from reportgen.entities import Batch, Failure
-from reportgen.errors import InputError
+from reportgen.errors import InputError, lacks_memory, shortage
 from reportgen.network.base import Provable, Settings
 from reportgen.network.capture import GraphNetwork
 from reportgen.network.comparison import agree, spare
 from reportgen.network.eager import EagerNetwork
+from reportgen.network.footprint import Footprint
 from reportgen.network.graph import trace
 from reportgen.network.isolation import attributes_kept, untouched
 from reportgen.network.leaves import Leaves
@@ -50,10 +51,11 @@ def _graph(
     refusal = _why_no_graph(batch) if tracer != "fx" else None
     with untouched(module):  # arithmetic on buffers is done while torch.fx traces
         traced = refusal or _traced(module, deep, settings, tracer)
+    footprint = settings.footprint if settings else None
     misled = None
-    if isinstance(traced, GraphNetwork) and tracer != "fx":
-        misled = _why_misled(traced, module, batch)
-    return misled or traced
+    if isinstance(traced, GraphNetwork) and (tracer != "fx" or footprint):
+        misled = _why_misled(traced, module, batch, footprint)
+    return misled if misled and tracer != "fx" else traced
 
 
 def _as_asked(
@@ -137,7 +139,9 @@ def _told_closed(closed: Mapping[str, int], option: str) -> str:
     return f"; {what} inside ({names}) is not shown, `{option}` shows it"
 
 
-def _why_misled(network: GraphNetwork, module: nn.Module, batch: Batch) -> _Refusal | None:
+def _why_misled(
+    network: GraphNetwork, module: nn.Module, batch: Batch, footprint: Footprint | None
+) -> _Refusal | None:
     """Why the graph is not the model: on the first image it raises where the model doesn't, or returns otherwise.
 
     torch.fx can take a number that depends on the input for a constant, and an argument with a default for given.
@@ -145,20 +149,24 @@ def _why_misled(network: GraphNetwork, module: nn.Module, batch: Batch) -> _Refu
     """
     first = batch if batch.args is not None else Batch(batch.images[:1], batch.tensor[:1])
     with untouched(module):
-        failure, output = _walk(network, spare(first))
+        failure, output = _walk(network, spare(first), footprint)
     lent = spare(first)
     try:
         with untouched(module), attributes_kept(module), torch.no_grad(), network.precision():
             expected = module(*lent.arguments, **lent.kwargs)
-    except Exception:  # noqa: BLE001 - the user's code: it is the model that fails, and its graph shows where
+    except Exception as error:
+        if lacks_memory(error):
+            raise shortage("while the model was run", error) from error
         return None
     if failure is not None:
         return _Refusal(f"the graph that torch.fx traced can't be run ({failure.reason})")
     return None if agree(output, expected) else _Refusal("the graph that torch.fx traced returns something else")
 
 
-def _walk(network: GraphNetwork, batch: Batch) -> tuple[Failure | None, Any]:
+def _walk(network: GraphNetwork, batch: Batch, footprint: Footprint | None) -> tuple[Failure | None, Any]:
     """Run a graph to its end or its first failure, and return that and what the graph returned."""
+    if footprint:
+        footprint.begin(len(batch.tensor))
     events = network.walk(batch)
     while True:
         try:
@@ -168,6 +176,8 @@ def _walk(network: GraphNetwork, batch: Batch) -> tuple[Failure | None, Any]:
         if isinstance(event, Failure):
             events.close()
             return event, None
+        if footprint:
+            footprint.add(event.layer.name, event.value, event.reading)
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,6 +19,10 @@ class Sums:
         self.bytes_written = 0
         self._entering = threading.Lock()
 
+    def start_anew(self) -> None:
+        """Forget all that was written."""
+        self.sums, self.bytes_written = {}, 0
+
     @property
     def files(self) -> int:
         """How many files there are."""

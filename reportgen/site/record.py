@@ -171,6 +171,8 @@ class Record:
     """Images that only fed the statistics; a key that earlier versions did not write."""
     proof: ProofEntry | None = None
     """Whether the walk returned what the model does; a key that earlier versions did not write."""
+    notes: list[str] = field(default_factory=list)
+    """What was done otherwise than by default, a sentence each; a key that earlier versions did not write."""
 
 
 def to_json(record: Record) -> str:
@@ -258,7 +260,13 @@ _KEYS: Mapping[type[Any], tuple[tuple[str, str], ...]] = {
     kind: tuple((part.name, _key(part)) for part in fields(kind)) for kind in _ENTRIES
 }
 """The name of each field of an entry, with its key in JSON."""
-_ADDED: Mapping[str, Any] = {"skipped_images": (), "reductions": [], "statistics_images": (), "proof": None}
+_ADDED: Mapping[str, Any] = {
+    "skipped_images": (),
+    "reductions": [],
+    "statistics_images": (),
+    "proof": None,
+    "notes": [],
+}
 """Keys that were added to schema 1, with what they are in records written before."""
 
 

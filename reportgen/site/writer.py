@@ -81,7 +81,8 @@ class SiteWriter(Sums):
 
     def start_anew(self) -> None:
         """Forget all that was written, and what was resumed."""
-        self.sums, self.bytes_written, self.resumed = {}, 0, None
+        super().start_anew()
+        self.resumed = None
         self._opened.begin()
 
     def _take_up(self) -> bool:
