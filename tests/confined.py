@@ -29,7 +29,8 @@ _ALLOWED = 16 * GIGABYTE
 class Outcome:
     """What came of one task: a command's exit code or CRASHED or HUNG, and what it said on stderr.
 
-    `seconds` is its wall time and `grown` by how many bytes the process's memory rose above what it had before.
+    `seconds` is the time that the processor took, since other work may slow things down; `grown` says by how many
+    bytes the memory of the process rose above what it had before.
     """
 
     code: int
@@ -72,8 +73,7 @@ class Confined:
         ready, _, _ = select.select([process.stdout], [], [], 3 * SECONDS)
         line = process.stdout.readline() if ready else ""
         if line:
-            code, said, grown = json.loads(line)
-            return Outcome(code, said, time.perf_counter() - started, grown)
+            return Outcome(*json.loads(line))
         self.close()
         return Outcome(CRASHED if ready else HUNG, f"returned {process.returncode}", time.perf_counter() - started)
 
@@ -120,14 +120,15 @@ def _kilobytes(what: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _measured(action: Callable[[], tuple[int, str]]) -> tuple[int, str, int]:
-    """Return what `action` does and by how many bytes the memory rose in the meantime; 0 where no one says so."""
-    if not Path("/proc/self/clear_refs").exists():
-        return (*action(), 0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
-    before = _kilobytes("VmRSS")
+def _measured(action: Callable[[], tuple[int, str]]) -> tuple[int, str, float, int]:
+    """Return what `action` does, its seconds, and by how many bytes the memory rose; 0 where no one says so."""
+    measurable = Path("/proc/self/clear_refs").exists()
+    if measurable:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    before, started = _kilobytes("VmRSS") if measurable else 0, time.process_time()
     code, said = action()
-    return code, said, 1024 * max(0, _kilobytes("VmHWM") - before)
+    seconds = time.process_time() - started
+    return code, said, seconds, 1024 * max(0, _kilobytes("VmHWM") - before) if measurable else 0
 
 
 def _command(*arguments: str) -> tuple[int, str]:
