@@ -170,7 +170,8 @@ def _tar(directory: Path, mark: Path) -> str:
 
 @_maker("TorchScript")
 def _script(directory: Path, mark: Path) -> str:
-    torch.jit.script(nn.Conv2d(3, 4, 3)).save(str(directory / "weights.pt"))
+    scripted: Any = torch.jit.script(nn.Conv2d(3, 4, 3))
+    scripted.save(str(directory / "weights.pt"))
     return str(directory / "weights.pt")
 
 

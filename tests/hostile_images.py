@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,8 +29,8 @@ def valid(kind: str) -> bytes:
     first, *others = [Image.fromarray(part) for part in noise]
     exif, buffer = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
-    several = {"save_all": True, "append_images": others}
-    extra: dict[str, object] = {
+    several: dict[str, Any] = {"save_all": True, "append_images": others}
+    extras: dict[str, dict[str, Any]] = {
         "PNG": {"icc_profile": b"x" * 200, "exif": exif},
         "JPEG": {"exif": exif, "progressive": True, "icc_profile": b"y" * 300},
         "TIFF": {**several, "compression": "tiff_lzw"},
@@ -38,10 +39,10 @@ def valid(kind: str) -> bytes:
         "APNG": several,
         "MPO": several,
         "AVIF": several,
-    }.get(kind, {})
+    }
     picture = first.convert("1") if kind == "MSP" else first
     try:
-        picture.save(buffer, kind.removeprefix("A") if kind == "APNG" else kind, **extra)  # type: ignore[arg-type]
+        picture.save(buffer, kind.removeprefix("A") if kind == "APNG" else kind, **extras.get(kind, {}))
     except (KeyError, OSError, ValueError):
         return b""
     return buffer.getvalue()
