@@ -1,22 +1,14 @@
 """Weights files made to do harm: what they carry never runs, and each is refused in one line, soon."""
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from confined import Confined, confined
+from confined import Confined
 from hostile_checkpoints import GOOD, MAKERS, Runs, codes, faults_of, state
 from reportgen.inputs.claims import ClaimError, check_claims
 from reportgen.inputs.weights import read_state_dict
-
-
-@pytest.fixture(scope="module")
-def process() -> Iterator[Confined]:
-    with confined() as started:
-        yield started
-
 
 SLOW = {"archive: 70,000 entries"}
 NAMES = [pytest.param(name, marks=pytest.mark.sweep) if name in SLOW else name for name in MAKERS]
