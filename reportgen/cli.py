@@ -309,9 +309,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     network.add_argument("--std", metavar="A,B,C", help="standard deviation of the normalisation")
     network.add_argument("--batch-size", type=int, metavar="N", help="images a forward pass; default 1")
     network.add_argument("--categories", metavar="FILE", help="the names of the classes, one a line")
-    network.add_argument(
-        "--max-pixels", type=int, metavar="N", help="refuse larger images; default 89478485, 256 MiB as RGB"
-    )
+    network.add_argument("--max-pixels", type=int, metavar="N", help="refuse larger images; default 62000000")
     _add_analyses(build.add_argument_group("what is measured"))
     running = build.add_argument_group("running")
     _add_prove(running)

@@ -3,8 +3,11 @@
 A message is one line: it names the file, option or node, says what was wrong, and what to do next.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class ReportError(Exception):
@@ -13,8 +16,11 @@ class ReportError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        """`message` is folded to a single line, since other libraries' messages are quoted in it."""
-        super().__init__(" ".join(message.split()))
+        """`message` is folded to a single line, since other libraries' messages are quoted in it.
+
+        What would steer a terminal, or turn the order of its letters, comes from names in files: it is replaced.
+        """
+        super().__init__(_UNSEEN.sub("\N{REPLACEMENT CHARACTER}", " ".join(message.split())))
 
 
 class UsageError(ReportError):

@@ -35,7 +35,8 @@ def check_site(site: Path, base_url: str = "") -> list[str]:
       no others, bear `rel="noopener noreferrer"`.
     - Pages are valid HTML with unique ids, one h1 and one main; headings follow without a gap, landmarks have
       names of their own; pictures have alt, width and height, and all but the first are lazy; nothing is inline:
-      no script, style or event handler. No page is larger than the budget.
+      no script, style or event handler. A content policy allows the site's own files alone. No page is larger
+      than the budget.
     - Style sheets and scripts load nothing from elsewhere.
     - No text holds a path of the machine that made it.
     - The picture that a page names for previews is one of the site. With `base_url`, and only with it, pages name
@@ -120,7 +121,14 @@ def _check_page(page: _Page) -> Iterator[str]:
     for identifier, count in page.ids.items():
         if count > 1:
             yield f"id {identifier!r} stands {count} times"
-    for check_whole in (_check_budget, _check_single, _check_headings, _check_landmarks, _check_laziness):
+    for check_whole in (
+        _check_policy,
+        _check_budget,
+        _check_single,
+        _check_headings,
+        _check_landmarks,
+        _check_laziness,
+    ):
         yield from check_whole(page)
     for element in page.elements:
         for check in (_check_picture, _check_inline, _check_references):
@@ -130,6 +138,22 @@ def _check_page(page: _Page) -> Iterator[str]:
 def count_elements(html: str) -> int:
     """Count the elements of a page by their start tags, which each of our pages' elements has."""
     return len(re.findall(r"<[a-zA-Z]", html))
+
+
+def _check_policy(page: _Page) -> Iterator[str]:
+    """What the page allows itself stands before anything that it could load."""
+    metas = [element for element in page.elements if element.get("http-equiv") == "Content-Security-Policy"]
+    loading = [element for element in page.elements if element.tag in ("link", "script", "style", "img")]
+    if len(metas) != 1 or any(page.elements.index(metas[0]) > page.elements.index(each) for each in loading[:1]):
+        yield "no content policy before what it would hold for"
+        return
+    rules = {rule.split()[0]: rule.split()[1:] for rule in metas[0].get("content", "").split(";")}
+    for name in ("default-src", "base-uri", "form-action"):
+        if rules.pop(name, None) != ["'none'"]:
+            yield f"the content policy allows something by {name}"
+    for name, allowed in rules.items():
+        if name not in ("script-src", "style-src", "img-src") or not set(allowed) <= {"'self'", "file:"}:
+            yield f"the content policy allows {' '.join(allowed)} by {name}"
 
 
 def _check_budget(page: _Page) -> Iterator[str]:

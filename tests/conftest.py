@@ -15,6 +15,7 @@ from torch import nn
 import canned
 import reportgen
 from checker import check_site
+from confined import Confined, confined
 from reportgen import driver
 from reportgen.site.theme import Theme
 from reportgen.site.writer import SiteWriter
@@ -177,3 +178,10 @@ def tiny_site(tiny_report: "Report") -> Path:
 def site_copy(tiny_site: Path, tmp_path: Path) -> Path:
     """A copy of `tiny_site` of the test's own, at `tmp_path / "site"`."""
     return Path(shutil.copytree(tiny_site, tmp_path / "site"))
+
+
+@pytest.fixture(scope="session")
+def process() -> Iterator[Confined]:
+    """A process of its own for hostile files."""
+    with confined() as started:
+        yield started

@@ -8,16 +8,20 @@ import pytest
 from canned import make_record, write_site
 from checker import check_site
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>A page</title>
+POLICY = (
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'self'; "
+    "style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'\">"
+)
+PAGE = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">{POLICY}<title>A page</title>
 <link rel="icon" href="data:,"><link rel="stylesheet" href="static/site.css"></head>
 <body><main id="main"><h1>A page</h1>
 <p><a href="other.html">Other</a> <a href="other.html#part">Part</a> <a href="#main">Up</a></p>
 <img src="figures/a%20map.png" alt="" width="4" height="4">
 </main></body></html>
 """
-OTHER = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Other</title></head>
+OTHER = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">{POLICY}<title>Other</title></head>
 <body><main><h1>Other</h1><h2 id="part">Part</h2><p><a href="index.html">Back</a></p></main></body></html>
 """
 
@@ -40,6 +44,25 @@ def sign(site: Path) -> None:
 
 def test_a_sound_site_has_no_problems(tmp_path: Path) -> None:
     assert check_site(make_site(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "problem"),
+    [
+        ("", "no content policy before what it would hold for"),
+        (POLICY * 2, "no content policy before what it would hold for"),
+        (f'<link rel="icon" href="data:,">{POLICY}', "no content policy before what it would hold for"),
+        (POLICY.replace("base-uri 'none'; ", ""), "the content policy allows something by base-uri"),
+        (
+            POLICY.replace("default-src 'none'", "default-src *"),
+            "the content policy allows something by default-src",
+        ),
+        (POLICY.replace("img-src 'self'", "img-src *"), "the content policy allows * by img-src"),
+        (POLICY.replace("img-src 'self'", "connect-src 'self'"), "the content policy allows 'self' by connect-src"),
+    ],
+)
+def test_a_page_without_a_strict_content_policy_is_found(tmp_path: Path, policy: str, problem: str) -> None:
+    assert check_site(make_site(tmp_path, PAGE.replace(POLICY, policy))) == [f"index.html: {problem}"]
 
 
 def test_the_canned_report_has_no_problems(tmp_path: Path) -> None:
@@ -100,7 +123,7 @@ def test_the_canned_report_has_no_problems(tmp_path: Path) -> None:
         ('<nav aria-label="Up">x</nav>' * 2, "2 elements nav are called 'Up'"),
         ("<figure><div><figcaption>x</figcaption></div></figure>", "a figcaption that is no part of a figure"),
         ('<img src="data:," alt="" width="1" height="1">' * 16, "picture 'data:,' is not lazy"),
-        ("<br>" * 15_000, "15014 elements, more than 15000"),
+        ("<br>" * 15_000, "15015 elements, more than 15000"),
         ("x" * 1_500_000, f"{len(PAGE) + 1_500_000} bytes, more than 1500000"),
         ("<p>/home/someone/photos</p>", "holds the path '/home/someone'"),
     ],

@@ -124,8 +124,10 @@ def labelled_matrix(
         colours = ScalarMappable(Normalize(low, high), mpl.colormaps[cmap].with_extremes(bad=_UNDEFINED))
         # Coloured once for all formats. Without interpolation, vector formats hold the matrix, a pixel a cell.
         axes.imshow(colours.to_rgba(values, bytes=True), interpolation="none")
-        axes.set_xticks(list(shown), list(shown.values()), rotation=90, fontsize=size, family=_MONO)
-        axes.set_yticks(list(shown), list(shown.values()), fontsize=size, family=_MONO)
+        axes.set_xticks(
+            list(shown), list(shown.values()), rotation=90, fontsize=size, family=_MONO, parse_math=False
+        )
+        axes.set_yticks(list(shown), list(shown.values()), fontsize=size, family=_MONO, parse_math=False)
         axes.tick_params(length=2, pad=1.5)
         _mark(axes, [place for place in blocks if place], len(names))
         bar = ((margin + side + 0.15) / width, (margin + side / 4) / height, 0.16 / width, side / 2 / height)

@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,21 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from reportgen.errors import InputError
 from reportgen.inputs.forms import PICTURE, Form, middle
-from reportgen.inputs.frames import Frames, is_animation, take_first_different, take_spaced
+from reportgen.inputs.frames import Frames, count_frames, is_animation, take_first_different, take_spaced
 from reportgen.names import did_you_mean, make_unique, slugify
 
 SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MAX_PIXELS = 89_478_485  # Pillow's own limit against decompression bombs: 256 MiB as RGB
+MAX_PIXELS = 62_000_000
+"""What the largest cameras of 35 mm take; decoding so many takes less than a gigabyte."""
 
 Item = str | os.PathLike[str] | Image.Image | torch.Tensor
 _Levels = npt.NDArray[np.uint8]
 _Floats = npt.NDArray[np.float64]
 _Numbers = npt.NDArray[Any]
+_Convert = Callable[[_Numbers], _Levels]
 
 # Pillow recognises these but leaves their decoding to other programs, of which Ghostscript is one.
+_HEAVY = frozenset({"JPEG2000"})  # decoding takes twice the memory of other formats
 _FOREIGN = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5"})
 _TRANSPARENT = frozenset({"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa"})
 _KINDS = {"1": "1-bit", "L": "gray", "LA": "gray", "La": "gray", "P": "palette", "PA": "palette"}
@@ -361,7 +364,9 @@ def _check_header(path: Path, max_pixels: int) -> None:
 def _check_image(image: Image.Image, shown: str, max_pixels: int) -> None:
     if image.format in _FOREIGN:
         raise InputError(f"{shown} is {image.format}, which can't be decoded here; convert it to PNG")
-    _check_size(image, shown, max_pixels)
+    _check_size(
+        image, shown, max_pixels // 2 if image.format in _HEAVY and max_pixels == MAX_PIXELS else max_pixels
+    )
 
 
 def _check_size(image: Image.Image, shown: str, max_pixels: int) -> None:
@@ -415,12 +420,12 @@ def _reason(error: Exception, max_pixels: int = 0) -> str:
 
 
 def _decode_file(source: ImageSource, path: Path, form: Form) -> Picture:
-    with _refusals(str(path), source.max_pixels):
-        data = path.read_bytes()
-        with Image.open(BytesIO(data)) as image:
+    with _refusals(str(path), source.max_pixels), path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        with Image.open(file) as image:
             _check_image(image, str(path), source.max_pixels or MAX_PIXELS)
             frames, note = _frames(image, form)
-    digest = hashlib.sha256(data).hexdigest()
     still = _picture(source, digest, frames[middle(len(frames))], note)
     return replace(still, frames=frames) if len(frames) > 1 else still
 
@@ -493,9 +498,9 @@ def _cut_note(image: Image.Image) -> str:
 
 
 def _frames_note(image: Image.Image) -> str:
-    frames = int(getattr(image, "n_frames", 1))
     # The frames of a Photoshop file are its layers; what is decoded is the whole picture.
-    return f"first of {frames} frames" if frames > 1 and image.format != "PSD" else ""
+    frames, more = (1, False) if image.format == "PSD" else count_frames(image)
+    return f"first of {frames} frames{' or more' if more else ''}" if frames > 1 else ""
 
 
 def _upright_rgb(image: Image.Image) -> tuple[Image.Image, str]:
@@ -539,8 +544,7 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
     """Return a new RGB image of a loaded image, and what had to be done to it."""
     mode = image.mode
     if mode == "F" or mode[0] == "I":
-        levels, note = _levels_of_gray(image)
-        return Image.fromarray(levels).convert("RGB"), note
+        return _gray_as_rgb(image)
     if mode in _TRANSPARENT and image.has_transparency_data:
         return _over_white(image)
     if mode == "RGB":
@@ -567,48 +571,76 @@ def _over_white(image: Image.Image) -> tuple[Image.Image, str]:
     return over, _joined(_expanded(image.mode), note)
 
 
-def _levels_of_gray(image: Image.Image) -> tuple[_Levels, str]:
-    """Reduce 16-bit, 32-bit or floating-point gray to 8 bits."""
-    values: _Numbers = np.asarray(image)
+def _gray_as_rgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """Reduce 16-bit, 32-bit or floating-point gray to 8 bits; a few rows at a time, to save memory."""
+    levels_of, note = _levels_of_gray(image)
+    made = Image.new("RGB", image.size)
+    for row, part in _in_rows(image):
+        made.paste(Image.fromarray(levels_of(part)).convert("RGB"), (0, row))
+    return made, note
+
+
+def _in_rows(image: Image.Image) -> Iterator[tuple[int, _Numbers]]:
+    """Yield parts of an image with the number of their first row."""
+    width, height = image.size
+    step = max(1, _AT_ONCE // width)
+    for row in range(0, height, step):
+        yield row, np.asarray(image.crop((0, row, width, min(height, row + step))))
+
+
+def _levels_of_gray(image: Image.Image) -> tuple[_Convert, str]:
+    """Return what makes 8-bit levels of parts of an image, and a note."""
     if image.mode == "F":
-        levels, note = _levels_of_floats(values)
-        return levels, f"floating-point gray, {note}"
+        levels_of, note = _stretch(part for _, part in _in_rows(image))
+        return levels_of, f"floating-point gray, {note}"
     depth = "32-bit" if image.mode == "I" else "16-bit"
-    if values.min() < 0 or values.max() > 65535:
-        levels, note = _levels_of_floats(values)
-        return levels, f"{depth} gray, {note}"
-    levels = ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
-    note = f"{depth} gray, scaled to 8 bits"
-    clear = image.info.get("transparency")
-    if isinstance(clear, int) and (values == clear).any():
-        levels[values == clear] = 255
-        note = _joined(note, "transparency composited over white")
-    return levels, note
+    if any(part.min() < 0 or part.max() > 65535 for _, part in _in_rows(image)):
+        levels_of, note = _stretch(part for _, part in _in_rows(image))
+        return levels_of, f"{depth} gray, {note}"
+    note, clear = f"{depth} gray, scaled to 8 bits", image.info.get("transparency")
+    if isinstance(clear, int) and any((part == clear).any() for _, part in _in_rows(image)):
+        return partial(_levels_of_16_bits, clear=clear), _joined(note, "transparency composited over white")
+    return _levels_of_16_bits, note
+
+
+def _levels_of_16_bits(values: _Numbers, clear: int | None = None) -> _Levels:
+    levels: _Levels = ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
+    return levels if clear is None else np.where(values == clear, np.uint8(255), levels)
 
 
 def _levels_of_floats(values: _Numbers, unit: bool = False) -> tuple[_Levels, str]:
-    """Return uint8 levels and a note: finite minimum..maximum to 0..255; a constant, and what is not finite, to 0.
-
-    With `unit`, values that all lie in 0..1 are multiplied by 255 instead.
-    """
+    """Return uint8 levels of an array and a note, as `_stretch` finds them."""
     flat = values.reshape(-1)
     parts = [flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE)]
-    count = flat.size - sum(int(np.isfinite(part).sum()) for part in parts)
+    levels_of, note = _stretch(parts, unit)
+    return np.concatenate([levels_of(part) for part in parts]).reshape(values.shape), note
+
+
+def _stretch(parts: Iterable[_Numbers], unit: bool = False) -> tuple[_Convert, str]:
+    """Return what makes uint8 levels of each part of some values, and a note.
+
+    The finite minimum..maximum of all becomes 0..255; a constant, and what is not finite, 0. With `unit`, values
+    that all lie in 0..1 are multiplied by 255 instead.
+    """
+    count, low, high = 0, np.inf, -np.inf
+    for part in parts:
+        finite = part[np.isfinite(part)]
+        count += part.size - finite.size
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     lost = f"{count} non-finite values as 0" if count else ""
-    ranges = [(float(part.min()), float(part.max())) for part in map(_finite, parts) if part.size]
-    if not ranges:
-        return np.zeros(values.shape, np.uint8), lost
-    low, high = min(least for least, _ in ranges), max(most for _, most in ranges)
+    if low > high:
+        return _zeros, lost
     as_is = unit and low >= 0 and high <= 1
     if low == high and not as_is:
-        return np.zeros(values.shape, np.uint8), _joined(f"constant {low:.6g} as 0", lost)
-    levels = np.concatenate([_levels_of_part(part, *((0.0, 1.0) if as_is else (low, high))) for part in parts])
+        return _zeros, _joined(f"constant {low:.6g} as 0", lost)
     told = "0..1 shown as 0..255" if as_is else f"{low:.6g}..{high:.6g} stretched to 0..255"
-    return levels.reshape(values.shape), _joined(told, lost)
+    ends = (0.0, 1.0) if as_is else (low, high)
+    return partial(_levels_of_part, low=ends[0], high=ends[1]), _joined(told, lost)
 
 
-def _finite(values: _Numbers) -> _Numbers:
-    return values[np.isfinite(values)]
+def _zeros(values: _Numbers) -> _Levels:
+    return np.zeros(values.shape, np.uint8)
 
 
 def _levels_of_part(values: _Numbers, low: float, high: float) -> _Levels:

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from reportgen.errors import InputError
+from reportgen.inputs.claims import ClaimError, check_claims
 from reportgen.names import did_you_mean
 
 StateDict = Mapping[str, Any]
@@ -36,6 +37,7 @@ _WRAPPERS = (
     "ema",
 )
 _PREFIXES = ("module.", "_orig_mod.")
+_LEVELS, _LISTED, _LONGEST = 8, 100, 300
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 _NEEDED = re.compile(r"GLOBAL (\S+)")
 _FORCE, _FORCE_NOT = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -84,11 +86,17 @@ def sha256_of(path: Path) -> str:
 def find_file(name: str, base: Path) -> Path:
     """Return the path of the weights file `name`, relative to `base`; InputError when it isn't there."""
     path = base / Path(name).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        raise InputError(f"weights {name}: is a directory; name the .safetensors or .pt file in it")
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    try:
+        # Opening anything else than a file might wait for ever, or never end.
+        if path.is_file():
+            return path
+        if path.is_dir():
+            raise InputError(f"weights {name}: is a directory; name the .safetensors or .pt file in it")
+        if path.exists():
+            raise InputError(f"weights {name}: is not a regular file; give a .safetensors or .pt file")
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError as error:
+        raise InputError(f"weights {name}: can't be read ({error.strerror}); check the path") from error
     hint = did_you_mean(path.name, siblings) or "give default, none or a file; torchvision's others are MODEL@NAME"
     raise InputError(f"weights {name}: no such file; {hint}")
 
@@ -112,9 +120,20 @@ def _read_safetensors(path: Path) -> StateDict:
 
 
 def _read_checkpoint(path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters is whether the file could be read
+        try:
+            check_claims(path)
+        except ClaimError as error:
+            raise InputError(f"weights {path.name}: is no sound checkpoint: {error}") from error
+        except Exception as error:
+            raise InputError(f"weights {path.name}: {_no_checkpoint(error)}") from error
+        return _load(path)
+
+
+def _load(path: Path) -> Any:
     try:
-        with weights_only(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters is whether the file could be read
+        with weights_only():
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(f"weights {path.name}: {_refusal(error)}") from error
@@ -124,7 +143,7 @@ def _refusal(error: Exception) -> str:
     """Say why torch.load gave up: the file carries code, or is no checkpoint at all."""
     text = str(error)
     if not isinstance(error, pickle.UnpicklingError) and "TorchScript" not in text:
-        return f"is no checkpoint that torch can read ({type(error).__name__}: {text.split('.')[0]})"
+        return _no_checkpoint(error)
     needed = _NEEDED.search(text)
     what = f" ({needed[1]})" if needed else ""
     return (
@@ -133,22 +152,38 @@ def _refusal(error: Exception) -> str:
     )
 
 
+def _no_checkpoint(error: Exception) -> str:
+    return f"is no checkpoint that torch can read ({type(error).__name__}: {str(error).split('.')[0]})"
+
+
 def _unwrap(loaded: Any, name: str) -> StateDict:
     """Find the state dict in what a file holds."""
-    if isinstance(loaded, Mapping):
-        for key in _WRAPPERS:
-            if isinstance(loaded.get(key), Mapping):
-                return _unwrap(loaded[key], name)
-        if _is_state_dict(loaded):
-            return loaded
-    keys = f" of {', '.join(map(str, loaded)) or 'nothing'}" if isinstance(loaded, Mapping) else ""
-    held = type(loaded).__name__ + keys
-    raise InputError(f"weights {name}: holds no state dict but a {held}; save model.state_dict()")
+    for _ in range(_LEVELS):
+        # A file may give an OrderedDict attributes that hide its methods.
+        items = dict(dict.items(loaded)) if isinstance(loaded, dict) else {}
+        inner = next((items[key] for key in _WRAPPERS if isinstance(items.get(key), dict)), None)
+        if inner is None:
+            break
+        loaded = inner
+    if not _is_state_dict(items):
+        keys = f" of {listed(list(map(str, items))) or 'nothing'}" if isinstance(loaded, dict) else ""
+        held = type(loaded).__name__ + keys
+        raise InputError(f"weights {name}: holds no state dict but a {held}; save model.state_dict()")
+    state = OrderedDict((key, _bare(value)) for key, value in items.items())
+    versions = getattr(loaded, "_metadata", None)
+    if isinstance(versions, dict) and all(isinstance(version, dict) for version in versions.values()):
+        state._metadata = versions  # type: ignore[attr-defined]
+    return state
 
 
-def _is_state_dict(loaded: Mapping[Any, Any]) -> bool:
-    tensors = any(isinstance(value, torch.Tensor) for value in loaded.values())
-    return tensors and all(isinstance(key, str) for key in loaded)
+def _is_state_dict(items: Mapping[Any, Any]) -> bool:
+    tensors = any(isinstance(value, torch.Tensor) for value in items.values())
+    return tensors and all(isinstance(key, str) for key in items)
+
+
+def _bare(value: Any) -> Any:
+    """The tensor without the attributes that a file may have given it, or the value as it is."""
+    return torch.Tensor.detach(value) if isinstance(value, torch.Tensor) else value
 
 
 def misshapen(module: nn.Module, state: StateDict) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -182,6 +217,7 @@ def load_into(module: nn.Module, state: StateDict, name: str) -> None:
     Raises InputError that names every missing, unexpected and misshapen key; the module is then half loaded.
     """
     given, wrong = _rename(module, state), misshapen(module, state)
+    _check_numbers(module, given, name)
     fitting = _with_versions({key: given[key] for key in given if key not in wrong}, module, given)
     try:
         result = module.load_state_dict(fitting, strict=False)
@@ -189,6 +225,27 @@ def load_into(module: nn.Module, state: StateDict, name: str) -> None:
         raise InputError(f"weights {name}: don't fit the model ({error})") from error
     missing = set(result.missing_keys) - wrong.keys() - _tied(module, given)
     check_keys(name, [key for key in result.missing_keys if key in missing], result.unexpected_keys, wrong)
+
+
+def _check_numbers(module: nn.Module, given: StateDict, name: str) -> None:
+    """Raise InputError where a file's complex numbers would lose their imaginary parts."""
+    for key, own in module.state_dict().items():
+        if _is_complex(given.get(key)) and not _is_complex(own):
+            raise InputError(f"weights {name}: don't fit the model: {_short(key)} is complex in the file alone")
+
+
+def _is_complex(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_complex()
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message: the first ones where there are many, and of long ones the beginning."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(map(_short, names[:_LISTED])) + more
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
 
 
 def check_keys(
@@ -202,10 +259,11 @@ def check_keys(
     `wrong` holds, by key, the shape in the file and that in the model.
     """
     shapes = [
-        f"{key} ({list(found)} in the file, {list(wanted)} in the model)" for key, (found, wanted) in wrong.items()
+        f"{_short(key)} ({list(found)} in the file, {list(wanted)} in the model)"
+        for key, (found, wanted) in wrong.items()
     ]
     faults = (("missing", missing), ("unexpected", unexpected), ("misshapen", shapes))
-    told = [f"{len(keys)} {fault}: {', '.join(keys)}" for fault, keys in faults if keys]
+    told = [f"{len(keys)} {fault}: {listed(keys)}" for fault, keys in faults if keys]
     if told:
         raise InputError(
             f"weights {name}: don't fit the model: {'; '.join(told)}; give the weights of this model, or the "
@@ -224,11 +282,11 @@ def _rename(module: nn.Module, state: StateDict) -> StateDict:
 
 
 def _strip(state: StateDict, own: StateDict) -> StateDict:
-    for prefix in _PREFIXES:
+    for prefix in _PREFIXES * _LEVELS:
         # `n_averaged` is what torch's AveragedModel adds beside the wrapped model.
         keys = [key for key in state if key != "n_averaged"]
         if keys and _all_start(keys, prefix) and not _all_start(own, prefix):
-            return _strip({key.removeprefix(prefix): state[key] for key in keys}, own)
+            state = {key.removeprefix(prefix): state[key] for key in keys}
     return state
 
 

@@ -147,4 +147,5 @@ def _line(row: Row) -> str:
     values = [layer.name, layer.slug, operation(layer), layer.title, " ".join(row.flags), shape(layer)]
     # In a packed report the script stands inside the page, where `</script>` would end it.
     text = json.dumps([replace_controls(value) for value in values], ensure_ascii=False, separators=(",", ":"))
+    text = text.replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")  # lines end there in older scripts
     return text.replace("<", "\\u003c")

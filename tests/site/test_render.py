@@ -28,6 +28,7 @@ from canned import (
     write_site,
 )
 from checker import check_site
+from hostile_texts import structure, with_texts
 from reportgen.names import slugify
 from reportgen.site.axes import operation, shape
 from reportgen.site.record import KindEntry, Record, SkippedImageEntry, from_json, to_json
@@ -124,40 +125,6 @@ def test_every_page_says_who_made_it_of_what() -> None:
 # Texts stay texts
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&lt;b&gt;</title></main>{{ 7 * 7 }}<!--"
-
-
-def with_texts(text: str) -> Record:
-    """A record that ends every text it holds in `text`."""
-    layers = [_spoil(layer, text, "op slug status layout") for layer in LAYERS]
-    layers = [dataclasses.replace(each, parents=[f"{name}{text}" for name in each.parents]) for each in layers]
-    images = [_spoil(image, text, "id") for image in IMAGES]
-    figures = [_spoil(figure, text, "kind image") for figure in figures_of(LAYERS, IMAGES)]
-    return make_record(
-        layers,
-        images,
-        figures=figures,
-        title=f"title{text}",
-        model=_spoil(make_record().model, text, ""),
-        kinds=[_spoil(kind, text, "name") for kind in KINDS],
-        problems=[f"problem{text}"],
-        environment={f"package{text}": f"1.0{text}"},
-        options={f"option{text}": f"value{text}", "many": [f"one{text}", f"two{text}"], "map": {text: text}},
-        generator=f"reportgen{text}",
-    )
-
-
-def _spoil(entry: Any, text: str, kept: str) -> Any:
-    texts = {
-        part.name: f"{getattr(entry, part.name)}{text}"
-        for part in dataclasses.fields(entry)
-        if isinstance(getattr(entry, part.name), str) and part.name not in kept.split()
-    }
-    return dataclasses.replace(entry, **texts)
-
-
-def structure(root: Element) -> list[tuple[str, tuple[str, ...]]]:
-    """What a text must never change: every element with the names of its attributes."""
-    return [(str(element.tag), tuple(sorted(element.attrib))) for element in root.iter()]
 
 
 def test_hostile_texts_change_no_page() -> None:
