@@ -5,6 +5,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
@@ -40,7 +41,7 @@ from reportgen.inputs.weights import SEED
 from reportgen.ledger import Ledger, kind_entries
 from reportgen.machine import cpus
 from reportgen.measuring import measure
-from reportgen.names import slugify
+from reportgen.names import as_written, slugify
 from reportgen.network.base import Network, Settings, stream
 from reportgen.network.isolation import (
     RandomState,
@@ -48,6 +49,7 @@ from reportgen.network.isolation import (
     count_parameters,
     device_and_dtype,
     evaluating,
+    fresh_defaults,
     untouched,
 )
 from reportgen.network.proof import ProvedNetwork
@@ -179,7 +181,7 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
     if model.form.most == 1 and options.cka_examples == "auto":
         # Batches of one image have no pairs of images to compare.
         figure_options = dataclasses.replace(figure_options, cka_examples="positions")
-    with untouched(model.module):
+    with untouched(model.module), _defaults(plan.spec):
         if skip:
             sources, further = (usable(part, model.preprocess, model.form, skip) for part in (sources, further))
         with timings.of("decode"):
@@ -261,17 +263,23 @@ def _network(model: Model, batch: Batch, options: Options) -> Network:
 
 
 def _load(spec: Spec, options: Options, directory: Path | None) -> Model:
-    return load_model(
-        spec,
-        weights=options.weights,
-        size=options.size,
-        mean=options.mean,
-        std=options.std,
-        directory=directory,
-        arguments=options.model_arg,
-        device=options.device,
-        dtype=options.dtype,
-    )
+    with _defaults(spec):
+        return load_model(
+            spec,
+            weights=options.weights,
+            size=options.size,
+            mean=options.mean,
+            std=options.std,
+            directory=directory,
+            arguments=options.model_arg,
+            device=options.device,
+            dtype=options.dtype,
+        )
+
+
+def _defaults(spec: Spec) -> AbstractContextManager[None]:
+    """A model from a spec is built with torch's own defaults; one that is passed in may count on the caller's."""
+    return fresh_defaults() if isinstance(spec, str) else nullcontext()
 
 
 def _batches(
@@ -411,7 +419,7 @@ def _recorded(options: Options) -> dict[str, Any]:
     """The options as the record holds them: JSON values, of paths only the last part."""
     values = dataclasses.asdict(dataclasses.replace(options, model_arg={}))
     for path in ("captions", "templates", "weights", "statistics"):
-        values[path] = Path(values[path]).absolute().name if values[path] else None
+        values[path] = as_written(Path(values[path]).absolute().name) if values[path] else None
     values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
     kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "resume", "timings")}
     if options.anonymous:
