@@ -1,6 +1,7 @@
 """Progress on stderr, when somebody is there to see it."""
 
 import sys
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -9,7 +10,7 @@ class Progress:
     """A bar over images and nodes; silent when `quiet` or when stderr is no terminal."""
 
     def __init__(self, images: int, layers: int, *, quiet: bool = False) -> None:
-        self._bar: tqdm[object] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         if quiet or not sys.stderr.isatty():
             return  # without the thread and the locks that even a silent bar comes with
         self._bar = tqdm(

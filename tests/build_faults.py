@@ -2,8 +2,8 @@
 
 Torch is loaded and warmed once, and a child is forked for every k: without other threads (OMP_NUM_THREADS=1) that
 is safe, and it makes a build cost a tenth of a second. Calls that only look (stat) are not counted. Run as a
-program, `build_faults.py MODE FAULT DIRECTORY STEP` prints how many cases there were. MODE is a scenario, `targets`
-or `sizes`. With a STEP of 7 it is every seventh k.
+program, `build_faults.py DIRECTORY MODE/FAULT/STEP ...` prints how many cases of each there were. MODE is a
+scenario, `targets` or `sizes`. With a STEP of 7 it is every seventh k.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from pathlib import Path
@@ -46,14 +45,14 @@ FAULTS = ("kill", "ENOSPC", "full", "EIO", "SIGINT", "SIGTERM")
 KILLED = -signal.SIGKILL
 ENDS = {"SIGINT": 130, "SIGTERM": 143}
 LIMIT = 5.0
-"""Seconds within which an interrupted build is gone."""
+"""Seconds of computing within which an interrupted build is gone; a clock would say more on a busy machine."""
 IMAGES = 3
 
 
 class Place:
     """A directory with inputs, and an old site where a build will put its new one."""
 
-    def __init__(self, directory: Path, *, resume: bool) -> None:
+    def __init__(self, directory: Path) -> None:
         from PIL import Image
 
         self.directory = directory
@@ -62,12 +61,10 @@ class Place:
         for number in range(IMAGES):
             picture = Image.radial_gradient("L").rotate(20 * number).resize((8, 8))
             picture.save(directory / "images" / f"{number}.png")
-        self.options = ["--resume"] if resume else []
         os.chdir(directory)
-        self.command = self.build("site", "new", "--force", *self.options)
         with contextlib.redirect_stdout(io.StringIO()):
             assert main(self.build("old", "old")) == 0
-            assert main(self.build("site", "new", *self.options)) == 0
+            assert main(self.build("site", "new")) == 0
         self.before, self.after = read_tree(directory / "old"), read_tree(directory / "site")
         subprocess.run(["cp", "-r", "old", "other"], check=True)
         (directory / "passed").unlink()
@@ -97,9 +94,9 @@ class Place:
         assert names - allowed == {"images", "net.py", "old", "other"} - allowed, names
         assert read_tree(self.directory / "old") == read_tree(self.directory / "other") == self.before
 
-    def check_next(self) -> None:
+    def check_next(self, command: list[str]) -> None:
         """The next such build goes through, and then nothing lies beside the site."""
-        code, told, _ = run(self.command)
+        code, told, _ = run(command)
         assert (code, told) == (0, ""), told
         assert read_tree(self.directory / "site") == self.after, "the next build's bytes are others"
         self.check_neighbours({"site"})
@@ -149,21 +146,22 @@ def _child(command: list[str], before: Callable[[], None], after: Callable[[], o
         finish(code)
 
 
-def sweep(place: Place, fault: str, step: int) -> Outcomes:
+def sweep(place: Place, mode: str, fault: str, step: int) -> Outcomes:
     """Inject at every `step`-th call of a build in turn; return how many cases there were, and what was wrong."""
+    command = place.build("site", "new", "--force", *(["--resume"] if mode == "resume" else []))
     wrong: list[str] = []
     for cases in count():
         at = 1 + cases * step
         place.reset()
-        start = time.monotonic()
-        code, told, met = run(place.command, _Calls(fault, at))
-        took = time.monotonic() - start
+        before = os.times()
+        code, told, met = run(command, _Calls(fault, at))
+        took = sum(os.times()[2:4]) - sum(before[2:4])
         try:
             place.check(code, told, fault)
             assert fault not in ENDS or took < LIMIT, f"took {took:.1f} s"
-            place.check_next()
+            place.check_next(command)
         except AssertionError as error:
-            wrong.append(f"{fault} at call {at}, ended {code}: {error}")
+            wrong.append(f"{mode}, {fault} at call {at}, ended {code}: {error}")
         if not met:
             assert code == 0, told
             return cases, wrong
@@ -195,6 +193,11 @@ def _full(place: Path) -> None:
 def _read_only(place: Path) -> None:
     _mount(place / "disk", "size=1m")
     subprocess.run(["mount", "-o", "remount,ro", str(place / "disk")], check=True)
+
+
+def _mounted(place: Path) -> None:
+    (place / "disk").mkdir()
+    _mount(place / "disk" / "site", "size=1m")
 
 
 def _foreign(place: Path) -> None:
@@ -229,9 +232,7 @@ def _foreign_sibling(place: Path) -> None:
 
 def _locked(place: Path) -> None:
     (place / "disk").mkdir()
-    place.joinpath("kept").touch()
     _KEPT.append(SiteWriter(place / "disk" / "site"))
-    (place / "kept").unlink()
 
 
 def _missing(place: Path) -> None:
@@ -242,7 +243,7 @@ _KEPT: list[SiteWriter] = []
 TARGETS: Mapping[str, Callable[[Path], None]] = {
     "full disk": _full,
     "read-only disk": _read_only,
-    "a mount itself": lambda place: ((place / "disk").mkdir(), _mount(place / "disk" / "site", "size=1m"))[1],
+    "a mount itself": _mounted,
     "no inodes left": lambda place: _mount(place / "disk", "size=1m,nr_inodes=1"),
     "missing parent that can't be made": _missing,
     "foreign directory": _foreign,
@@ -326,17 +327,19 @@ def each(cases: Iterable[T], passes: Callable[[T], bool]) -> Outcomes:
     return tried, wrong
 
 
-def outcomes(mode: str, fault: str, directory: Path, step: int) -> Outcomes:
-    """Do what the command line says."""
-    place = Place(directory / "place", resume=mode == "resume")
-    assert threading.active_count() == 1, threading.enumerate()  # forking is for a process without threads
+def outcomes(place: Place, mode: str, fault: str, step: int) -> Outcomes:
+    """Do one of the things that the command line says."""
     if mode == "targets":
         return each(TARGETS, lambda name: refuse(place, name))
     if mode == "sizes":
         return each(SIZES[::step], lambda size: fill(place, size))
-    return sweep(place, fault, step)
+    return sweep(place, mode, fault, step)
 
 
 if __name__ == "__main__":
     sys.dont_write_bytecode = True
-    say(*outcomes(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])))
+    made = Place(Path(sys.argv[1]) / "place")
+    assert threading.active_count() == 1, threading.enumerate()  # forking is for a process without threads
+    for job in sys.argv[2:]:
+        asked, injected, every = job.split("/")
+        say(*outcomes(made, asked, injected, int(every)))

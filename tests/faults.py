@@ -1,7 +1,7 @@
 """Every fault that a build is put through, in numbers: what the tests sample and `trust.py` counts in full.
 
-Each program runs in a process of its own: `site_faults.py` without torch, for the writing of sites, `build_faults.py`
-for whole builds.
+Each program runs in a process of its own: `site_faults.py` without torch, for the writing of sites, and
+`build_faults.py` for whole builds.
 """
 
 import json
@@ -45,14 +45,23 @@ def place() -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
-def inject(program: str, scenario: str, fault: str, step: int, *words: str) -> Outcomes:
-    """Let one of the programs run; return how many cases it tried, and what was wrong."""
+def into_sites(scenario: str, fault: str, step: int, *words: str) -> Outcomes:
+    """Write sites with a fault at every `step`-th call; return how many cases were tried, and what was wrong."""
     with place() as directory:
-        command = [sys.executable, str(HERE / program), scenario, fault, str(directory), str(step), *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
+        return _run("site_faults.py", scenario, fault, str(directory), str(step), *words)[0]
+
+
+def into_builds(*jobs: str) -> list[Outcomes]:
+    """Build with faults, as each job says (`MODE/FAULT/STEP`); return the same for each."""
+    with place() as directory:
+        return _run("build_faults.py", str(directory), *jobs)
+
+
+def _run(program: str, *words: str) -> list[Outcomes]:
+    command = [sys.executable, str(HERE / program), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     assert done.returncode == 0, done.stderr[-3000:]
-    cases, wrong = json.loads(done.stdout.splitlines()[-1])
-    return cases, wrong
+    return [(cases, wrong) for cases, wrong in map(json.loads, done.stdout.splitlines())]
 
 
 def _environment() -> dict[str, str]:
@@ -77,7 +86,7 @@ sys.exit(code)
 
 
 def interrupt_start(number: signal.Signals, at: int) -> bool:
-    """Interrupt a build when it imports its `at`-th module; whether it came to that. AssertionError if it is amiss."""
+    """Interrupt a build when it imports its `at`-th module; return whether it came to that."""
     with place() as directory:
         (directory / "net.py").write_text(build_faults.NETWORK)
         command = ["build", "net.py:net", "absent.png", "--out", "site"]
@@ -103,15 +112,15 @@ def cases(full: bool) -> Iterator[Row]:
     """Yield a row for each class of faults; without `full`, of a sample of all cases."""
     for fault, told in CLASSES.items():
         yield (told, *_numbers(_of_fault(fault, full)))
-    starts = [(number, at) for number in (signal.SIGINT, signal.SIGTERM) for at in range(20, 6000, 150)]
+    starts = [(number, at) for number in (signal.SIGINT, signal.SIGTERM) for at in range(20, 2600, 120)]
     outcomes = build_faults.each(starts if full else starts[:2], lambda case: interrupt_start(*case))
     yield ("interrupted while Python and torch are loaded", *_numbers([outcomes]))
-    targets = inject("build_faults.py", "targets", "", 1)
+    targets, sizes = into_builds("targets//1", f"sizes//{1 if full else 6}")
     yield ("a target that can't be written: code 4 before any forward pass", *_numbers([targets]))
-    yield ("a disk that becomes full", *_numbers([inject("build_faults.py", "sizes", "", 1 if full else 6)]))
+    yield ("a disk that becomes full", *_numbers([sizes]))
     rounds = 50 if full else 3
     with place() as directory:
-        raced = build_faults.each([rounds], lambda number: race(directory / "site", number) is None)
+        raced = build_faults.each([rounds], lambda number: race(directory / "site", number))
     yield (f"builds that race for one target, {BUILDS} at a time", rounds * BUILDS, len(raced[1]))
 
 
@@ -119,10 +128,9 @@ def _of_fault(fault: str, full: bool) -> Iterator[Outcomes]:
     """Sites at every call, whole builds at some; a site's writer has no handlers of signals."""
     if fault in site_faults.FAULTS:
         for scenario in site_faults.SCENARIOS:
-            yield inject("site_faults.py", scenario, fault, *((1, "thorough") if full else (9,)))
-    for scenario in build_faults.SCENARIOS:
-        step = 150 if not full else 5 if fault == "kill" else 20
-        yield inject("build_faults.py", scenario, fault, step)
+            yield into_sites(scenario, fault, *((1, "thorough") if full else (15,)))
+    step = 150 if not full else 10 if fault == "kill" else 40
+    yield from into_builds(*(f"{scenario}/{fault}/{step}" for scenario in build_faults.SCENARIOS))
 
 
 def _numbers(outcomes: "Iterator[Outcomes] | list[Outcomes]") -> tuple[int, int]:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from faults import inject
+from faults import into_sites
 from site_faults import FAULTS, SCENARIOS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and killed")
@@ -13,15 +13,15 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are f
 @pytest.mark.parametrize("fault", ["kill", "full", "EIO"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_fault_at_a_call_leaves_the_old_site_or_the_new(scenario: str, fault: str) -> None:
-    cases, wrong = inject("site_faults.py", scenario, fault, 9)
+    cases, wrong = into_sites(scenario, fault, 15)
     assert wrong == []
-    assert cases > 5
+    assert cases > 3
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_fault_at_any_call_of_a_whole_site(scenario: str, fault: str) -> None:
-    cases, wrong = inject("site_faults.py", scenario, fault, 1, "thorough")
+    cases, wrong = into_sites(scenario, fault, 1, "thorough")
     assert wrong == []
     assert cases > 200
