@@ -53,7 +53,7 @@ class Variation:
     """What is different from the baseline in one build.
 
     `base` are the variables of the environment that the baseline has, too. `prelude` is code that runs first in the
-    process. `free` are ends of names of the files that may differ: those that say what is varied.
+    process. `reports` are built. `free` are ends of names of files that may differ: those that say what is varied.
     """
 
     name: str
@@ -65,11 +65,16 @@ class Variation:
     umask: int = 0o022
     images: str = "given"
     options: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ("transformer", "network")
     free: tuple[str, ...] = ()
 
 
-_RECORD = ("/report.json", "/about.html", "/SHA256SUMS", "r.zip", "r.html", "k.zip", "k.html", "e.zip", "e.html")
+EVERY = ("transformer", "network", "sample", "exact")
+_PACKS = tuple(f"{name}.{suffix}" for name in EVERY for suffix in ("html", "zip"))
+_RECORD = ("/report.json", "/about.html", "/SHA256SUMS", *_PACKS)
 """What says the options and the environment, or holds what says them: the record, its page, sums, packs."""
+_NUMBERS = (".html", ".js", ".csv", ".json", ".zip", "SHA256SUMS")
+"""What holds means over all images: their last digits depend on which were summed up together. Pictures don't."""
 
 STATES = {
     "matplotlib's settings": "import matplotlib as mpl; mpl.rc_file('matplotlibrc')",
@@ -134,14 +139,16 @@ VARIATIONS: Mapping[str, tuple[Variation, ...]] = {
         Variation("a directory", images="directory"),
         Variation("a glob, and some twice", images="twice"),
     ),
-    "batch size": tuple(
-        Variation(size, options=("--batch-size", size), free=_RECORD) for size in ("1", "2", "3", "8")
+    "batch size, of pictures": tuple(
+        Variation(size, options=("--batch-size", size), reports=("exact",), free=_NUMBERS) for size in "1238"
     ),
     "threads": (
-        Variation("OMP_NUM_THREADS=2", {"OMP_NUM_THREADS": "2"}, free=_RECORD),
-        Variation("OMP_NUM_THREADS=5", {"OMP_NUM_THREADS": "5"}, free=_RECORD),
-        Variation("threads of torch's", prelude="import torch; torch.set_num_threads(3)", free=_RECORD),
-        Variation("MKL_NUM_THREADS", {"MKL_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}, free=_RECORD),
+        Variation("OMP_NUM_THREADS=2", {"OMP_NUM_THREADS": "2"}, reports=EVERY, free=_RECORD),
+        Variation("OMP_NUM_THREADS=5", {"OMP_NUM_THREADS": "5"}, reports=EVERY, free=_RECORD),
+        Variation("torch's", prelude="import torch; torch.set_num_threads(3)", reports=EVERY, free=_RECORD),
+        Variation(
+            "MKL and OpenBLAS", {"MKL_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}, reports=EVERY, free=_RECORD
+        ),
     ),
     "name of the folder": (
         Variation("short", out="o"),
@@ -170,14 +177,14 @@ TOGETHER = Variation(
     },
     {"SOURCE_DATE_EPOCH": "1700000000"},
     "\n".join(STATES[name] for name in ("matplotlib's settings", "torch's default dtype", "random seeds")),
-    cwd="traps", out="отчёт #1/x", umask=0o077, images="reversed",
+    cwd="traps", out="отчёт #1/x", umask=0o077, images="reversed", reports=("transformer",),
 )  # fmt: skip
 """Whatever need not come one by one, in a single build: where one of it tells, this does."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report that is built: a model with options, and of how many images."""
+    """A report that is built: a model with options, and of how many images; below 0, of black and white ones."""
 
     model: str
     options: tuple[str, ...]
@@ -185,23 +192,21 @@ class Report:
 
 
 class Bench:
-    """Builds in `place`, each in a process of its own, and compares them with the baseline.
+    """Builds in `place`, each in a process of its own, and compares them with the baseline: `reports` at most."""
 
-    With `full`, a transformer, a convolutional network and the sample network; else the transformer alone.
-    """
-
-    def __init__(self, place: Path, *, full: bool) -> None:
+    def __init__(self, place: Path, reports: tuple[str, ...] = EVERY) -> None:
         self.place = place
         self._baselines: dict[str, Hashes] = {}
         self._count = 0
-        self._reports = dict(_reports(place)) if full else {"transformer": _transformer(place)}
+        self._reports = {name: report for name, report in _reports(place) if name in reports}
         _make_inputs(place)
 
     def differing(self, variation: Variation) -> list[str]:
         """The names of the files that differ from the baseline's, or that only one of the two has."""
-        key = json.dumps(dict(variation.base))
+        key = json.dumps([dict(variation.base), variation.reports])
         if key not in self._baselines:
-            self._baselines[key] = self.hashes(Variation("baseline", base=variation.base))
+            same = Variation("baseline", base=variation.base, reports=variation.reports)
+            self._baselines[key] = self.hashes(same)
         expected, found = self._baselines[key], self.hashes(variation)
         names = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
         return sorted(name for name in names if not name.endswith(variation.free))
@@ -224,7 +229,12 @@ class Bench:
         self._count += 1
         folder = self.place / f"made {self._count}"
         out = folder / variation.out
-        commands = [command for name in self._reports for command in self._commands(name, out, variation)]
+        commands = [
+            command
+            for name in self._reports
+            if name in variation.reports
+            for command in self._commands(name, out, variation)
+        ]
         spec = {"umask": variation.umask, "prelude": variation.prelude, "commands": commands}
         (self.place / "spec.json").write_text(json.dumps(spec))
         done = subprocess.run(
@@ -247,7 +257,7 @@ class Bench:
             yield ["pack", site, "--out", f"{site}.{suffix}", "--quiet"]
 
     def _images(self, how: str, count: int) -> list[str]:
-        directory = self.place / f"images-{count}"
+        directory = self.place / (f"images-{count}" if count > 0 else "images-exact")
         files = sorted(str(path) for path in directory.iterdir())
         return {
             "given": files,
@@ -290,6 +300,9 @@ def _reports(place: Path) -> Iterator[tuple[str, Report]]:
     sample = ROOT / "samples" / "shapenet"
     given = ("--weights", str(sample / "weights.safetensors"), "--size", "64", "--scale", "layer")
     kinds = "channel_grid,channel_sum,hypercolumn,class_map"
+    # Black and white pictures as they are, and weights in sixteenths: all sums are exact, whatever their order.
+    exact = ("--size", "30x40", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--tracer", "eager")
+    yield "exact", Report(f"{MODELS}:Exact", (*exact, "--figures", f"{kinds},overview,filters"), -len(NAMES))
     yield "sample", Report(f"{sample / 'network.py'}:shapenet", (*given, "--figures", kinds), len(NAMES))
 
 
@@ -305,10 +318,11 @@ def _sha256(path: Path) -> str:
 def _make_inputs(place: Path) -> None:
     """Pictures, texts, and directories with what must not show in a report."""
     homes = ("home-empty", "home-set/.config/matplotlib")
-    for name in ("images-2", "images-8", "more", "captions/images", "traps", "locales", *homes):
+    for name in ("images-2", "images-8", "images-exact", "more", "captions/images", "traps", "locales", *homes):
         (place / name).mkdir(parents=True)
     for number, name in enumerate(NAMES):
         _draw(place / "images-8" / name, number)
+        _draw(place / "images-exact" / f"{number}.png", number, exact=True)
     for name in NAMES[1:3]:
         shutil.copy(place / "images-8" / name, place / "images-2")
     _draw(place / "more" / "further.png", len(NAMES))
@@ -322,12 +336,13 @@ def _make_inputs(place: Path) -> None:
         subprocess.run(command, check=False, capture_output=True)
 
 
-def _draw(path: Path, number: int) -> None:
+def _draw(path: Path, number: int, *, exact: bool = False) -> None:
     from PIL import Image
 
     gray = Image.radial_gradient("L").resize((40, 30)).rotate(25 * number)
     bands = [gray, gray.transpose(Image.Transpose.FLIP_LEFT_RIGHT), gray.rotate(90)]
-    Image.merge("RGB", bands).save(path)
+    picture = Image.merge("RGB", bands)
+    (picture.point(lambda value: 255 * (value > 127)) if exact else picture).save(path)
 
 
 def is_possible(variation: Variation, place: Path) -> bool:
@@ -338,7 +353,7 @@ def is_possible(variation: Variation, place: Path) -> bool:
 
 def cases(full: bool, place: Path) -> Iterator[tuple[str, int, int]]:
     """Yield the name of each class of variations, how many builds were compared, and how many differ."""
-    bench = Bench(place, full=full)
+    bench = Bench(place)
     groups: Mapping[str, tuple[Variation, ...]] = {"all at once": (TOGETHER,)}
     for told, variations in {**(VARIATIONS if full else {}), **groups}.items():
         possible = [variation for variation in variations if is_possible(variation, place)]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import matplotlib as mpl
+import numpy as np
 import pytest
 import torch
 
@@ -19,12 +21,7 @@ ONE_BY_ONE = [
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench") / "place", full=False)
-
-
-@pytest.fixture(scope="module")
-def whole_bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("bench") / "place", full=True)
+    return Bench(tmp_path_factory.mktemp("bench") / "place")
 
 
 def test_whatever_is_different_at_once_the_bytes_are_the_same(bench: Bench) -> None:
@@ -33,44 +30,42 @@ def test_whatever_is_different_at_once_the_bytes_are_the_same(bench: Bench) -> N
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("variation", ONE_BY_ONE)
-def test_whatever_is_different_the_bytes_are_the_same(whole_bench: Bench, variation: Variation) -> None:
-    if not is_possible(variation, whole_bench.place):
+def test_whatever_is_different_the_bytes_are_the_same(bench: Bench, variation: Variation) -> None:
+    if not is_possible(variation, bench.place):
         pytest.skip("this machine lacks the locale")
-    assert whole_bench.differing(variation) == []
+    assert bench.differing(variation) == []
 
 
-def chart() -> bytes:
+def chart() -> dict[str, bytes]:
     with drawing(2, 1) as figure:
         figure.add_subplot().plot([0, 1, 4])
-        return save(figure, vector=False).files["png"]
+        return dict(save(figure).files)
 
 
 @pytest.fixture
 def settings() -> Iterator[None]:
-    """Settings of a user's own, that matplotlib has while the test runs."""
-    import matplotlib as mpl
-
-    with mpl.rc_context({"axes.grid": True, "lines.marker": "x", "savefig.bbox": "tight", "savefig.dpi": 30}):
+    """Settings of a user's own, that matplotlib and NumPy have while the test runs."""
+    with (
+        mpl.rc_context({"axes.grid": True, "lines.marker": "x", "savefig.bbox": "tight", "savefig.dpi": 30}),
+        np.printoptions(precision=1, legacy="1.13"),
+    ):
         yield
 
 
-def test_a_users_settings_of_matplotlib_do_not_show(request: pytest.FixtureRequest) -> None:
+def test_a_users_settings_do_not_show(request: pytest.FixtureRequest) -> None:
     plain = chart()
     request.getfixturevalue("settings")
     assert chart() == plain
 
 
-def test_a_users_settings_of_matplotlib_stay(settings: None) -> None:
-    import matplotlib as mpl
-
+def test_a_users_settings_stay(settings: None) -> None:
     chart()
     assert mpl.rcParams["axes.grid"] is True
     assert mpl.rcParams["savefig.dpi"] == 30
+    assert np.get_printoptions()["precision"] == 1
 
 
 def test_colours_do_not_depend_on_how_many_matplotlib_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    import matplotlib as mpl
-
     fewer = mpl.colormaps["coolwarm"].resampled(7)
     expected = palette("coolwarm").colours
     monkeypatch.setattr(mpl, "colormaps", {"coolwarm": fewer})

@@ -52,6 +52,11 @@ _STYLE: Any = {
 _APART = ("backend", "date.epoch", "docstring.hardcopy", "interactive", "timezone", "toolbar")
 """Settings of the session, not of a picture; asking for the backend would choose one."""
 _DEFAULTS: Any = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith(_APART)}
+_PRINTING: Any = {
+    "precision": 8, "threshold": 1000, "edgeitems": 3, "linewidth": 75, "suppress": False, "nanstr": "nan",
+    "infstr": "inf", "sign": "-", "formatter": None, "floatmode": "maxprec", "legacy": False,
+}  # fmt: skip
+"""NumPy's own way of writing arrays: matplotlib makes the ids in an SVG of how its transforms are written."""
 _UNDEFINED = "#c9cccb"
 _MONO = "DejaVu Sans Mono"
 _MONO_ADVANCE = 0.602
@@ -76,7 +81,7 @@ def drawing(width: float, height: float, *, placed: bool = False) -> Iterator[Mp
     Everything that reads the style (adding axes, `save`) must happen inside. With `placed`, axes stay where they
     are put; a figure with a layout engine is drawn twice for each format, even with one that does nothing.
     """
-    with mpl.rc_context(_changes()):
+    with mpl.rc_context(_changes()), np.printoptions(**_PRINTING):
         figure = MplFigure(figsize=(width, height), layout=None if placed else "constrained")
         FigureCanvasAgg(figure)
         yield figure
