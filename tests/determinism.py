@@ -330,10 +330,6 @@ def _make_inputs(place: Path) -> None:
     (place / "captions" / "images" / f"{Path(NAMES[2]).stem}.md").write_text("Süß.\n", encoding="utf-8")
     for directory in ("traps", homes[1]):
         (place / directory / "matplotlibrc").write_text(RCFILE)
-    for name in LOCALES if shutil.which("localedef") else ():
-        language, _, charmap = name.partition(".")
-        command = ["localedef", "-i", language, "-f", charmap, str(place / "locales" / name)]
-        subprocess.run(command, check=False, capture_output=True)
 
 
 def _draw(path: Path, number: int, *, exact: bool = False) -> None:
@@ -346,9 +342,16 @@ def _draw(path: Path, number: int, *, exact: bool = False) -> None:
 
 
 def is_possible(variation: Variation, place: Path) -> bool:
-    """Whether this machine has what is varied: a locale can be missing."""
+    """Whether this machine has what is varied: a locale, which is made below `place`, may lack its sources."""
     name = str(variation.environment.get("LC_ALL"))
-    return "LOCPATH" not in variation.environment or (place / "locales" / name).exists()
+    if "LOCPATH" not in variation.environment:
+        return True
+    language, _, charmap = name.partition(".")
+    command = ["localedef", "-i", language, "-f", charmap, str(place / "locales" / name)]
+    return (
+        bool(shutil.which("localedef"))
+        and subprocess.run(command, check=False, capture_output=True).returncode == 0
+    )
 
 
 def cases(full: bool, place: Path) -> Iterator[tuple[str, int, int]]:
