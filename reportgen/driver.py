@@ -6,6 +6,7 @@ import json
 import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
@@ -42,7 +43,7 @@ from reportgen.ledger import Ledger, kind_entries
 from reportgen.machine import cpus, memory_rooms
 from reportgen.measuring import measure
 from reportgen.memory import BatchSize, Job, estimate
-from reportgen.names import slugify
+from reportgen.names import as_written, slugify
 from reportgen.network.base import Network, Provable, Settings, stream
 from reportgen.network.footprint import Footprint
 from reportgen.network.isolation import (
@@ -51,6 +52,7 @@ from reportgen.network.isolation import (
     count_parameters,
     device_and_dtype,
     evaluating,
+    fresh_defaults,
     untouched,
 )
 from reportgen.network.proof import ProvedNetwork
@@ -178,7 +180,7 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
         model = _load(plan.spec, plan.options, plan.directory)
         if plan.options.anonymous:
             model = anonymous_model(model)
-    with untouched(model.module):
+    with untouched(model.module), _defaults(plan.spec):
         if plan.skip:
             sources, further = (
                 usable(part, model.preprocess, model.form, plan.skip) for part in (plan.sources, plan.further)
@@ -206,7 +208,7 @@ def _batch_size(plan: Plan, model: Model, timings: Timings) -> tuple[BatchSize, 
     rooms = memory_rooms()
     if not rooms or not plan.sources:
         return size, None
-    with untouched(model.module), shortage_told("in a forward pass of one image"):
+    with untouched(model.module), _defaults(plan.spec), shortage_told("in a forward pass of one image"):
         first = next(_batches(model, plan.sources, (), options, plan.skip, 1), None)
         if first is None:
             return size, None
@@ -253,7 +255,7 @@ def _walked(
         plan.figure_options, cka_examples="positions" if alone else options.cka_examples
     )
     threads = 1 if resuming else cpus()  # a checkpoint knows of files that are written, and of no others
-    with untouched(model.module):
+    with untouched(model.module), _defaults(plan.spec):
         with timings.of("decode"):
             coming = _batches(model, sources, further, options, plan.skip, size.used)
             first, waiting = _peek(coming, threads)
@@ -337,17 +339,23 @@ def _network(model: Model, batch: Batch, options: Options, footprint: Footprint 
 
 
 def _load(spec: Spec, options: Options, directory: Path | None) -> Model:
-    return load_model(
-        spec,
-        weights=options.weights,
-        size=options.size,
-        mean=options.mean,
-        std=options.std,
-        directory=directory,
-        arguments=options.model_arg,
-        device=options.device,
-        dtype=options.dtype,
-    )
+    with _defaults(spec):
+        return load_model(
+            spec,
+            weights=options.weights,
+            size=options.size,
+            mean=options.mean,
+            std=options.std,
+            directory=directory,
+            arguments=options.model_arg,
+            device=options.device,
+            dtype=options.dtype,
+        )
+
+
+def _defaults(spec: Spec) -> AbstractContextManager[None]:
+    """A model from a spec is built with torch's own defaults; one that is passed in may count on the caller's."""
+    return fresh_defaults() if isinstance(spec, str) else nullcontext()
 
 
 def _batches(
@@ -490,7 +498,7 @@ def _recorded(options: Options) -> dict[str, Any]:
     """The options as the record holds them: JSON values, of paths only the last part."""
     values = dataclasses.asdict(dataclasses.replace(options, model_arg={}))
     for path in ("captions", "templates", "weights", "statistics"):
-        values[path] = Path(values[path]).absolute().name if values[path] else None
+        values[path] = as_written(Path(values[path]).absolute().name) if values[path] else None
     values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
     kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "resume", "timings")}
     if options.anonymous:

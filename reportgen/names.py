@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,17 @@ def slugify(name: str) -> str:
 def _is_awkward(name: str) -> bool:
     """A device name, or a dot where Windows or a web server would drop or hide it."""
     return name.split(".")[0] in _DEVICES or name.endswith(".") or ".." in name
+
+
+def as_written(name: str) -> str:
+    """Return the name of a file in UTF-8 whatever the locale, which may have read it in another encoding.
+
+    Bytes that are not UTF-8 stay the lone surrogates that Python stands in for them.
+    """
+    try:
+        return os.fsencode(name).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # not from the system: the locale has no bytes for it
+        return name
 
 
 def make_unique(names: Iterable[str]) -> list[str]:

@@ -2,18 +2,21 @@
 
 Every call of `os`, `io` and the C library that the writer makes is counted. A child is forked for every k, until
 one comes to its end without having met the fault; the parent looks at what it left behind. Run as a program, since
-forking is for a process without torch and its threads: `site_faults.py SCENARIO FAULT DIRECTORY [thorough]`.
+forking is for a process without torch and its threads: `site_faults.py SCENARIO FAULT DIRECTORY STEP [thorough]`,
+which prints how many cases there were. With a STEP of 7 it is every seventh k.
 """
 
 import errno
 import functools
 import io
+import json
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +36,12 @@ GROWING = {"open", "write", "mkdir", "rename", "link", "symlink", "fsync", "ftru
 """The calls that may need room on the disk."""
 FAULTS = ("kill", "ENOSPC", "full", "EIO")
 """Killed; one call that finds no room; none from then on; one call that meets a bad disk."""
-SCENARIOS = ("new", "replace", "swap", "revise")
+SCENARIOS = ("new", "replace", "swap", "revise", "resume")
+_SIGNALS = {"kill": signal.SIGKILL, "SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
 
 Tree = Mapping[str, bytes]
+Outcomes = tuple[int, list[str]]
+"""How many cases were tried, and what was wrong in each that failed."""
 
 
 class Injector:
@@ -62,8 +68,9 @@ class Injector:
             return self.count >= self.at and name in GROWING
         if self.count != self.at:
             return False
-        if self.fault == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault in _SIGNALS:
+            os.kill(os.getpid(), _SIGNALS[self.fault])
+            return False
         return self.fault == "EIO" or name in GROWING
 
     @property
@@ -126,6 +133,18 @@ def write(target: Path, files: Tree) -> None:
         site.publish()
 
 
+def write_on(target: Path, files: Tree) -> None:
+    """Write a site with a checkpoint after each file, and go on with what an interrupted call has left."""
+    with SiteWriter(target, force=True, resume=True) as site:
+        done: list[str] = json.loads(site.resumed) if site.resumed else []
+        for name, content in files.items():
+            if name not in done:
+                site.write(name, content)
+                done.append(name)
+                site.checkpoint(json.dumps(done).encode())
+        site.publish()
+
+
 class Scenario:
     """One thing that is done to a target, with what was there before and what is there afterwards."""
 
@@ -154,6 +173,8 @@ class Scenario:
         if self.name == "revise":
             changed = {name: content for name, content in self.new.items() if self.old.get(name) != content}
             revise(self.target, changed, frozenset(set(self.old) - set(self.new)))
+        elif self.name == "resume":
+            write_on(self.target, self.new)
         else:
             write(self.target, self.new)
 
@@ -191,7 +212,10 @@ class Scenario:
             with suppress(OutputError):
                 SiteWriter(self.target)
             assert read_tree(self.target) == self.before, "the old site was not put back"
-        write(self.target, self.new)
+        if self.name == "resume":
+            self.act()
+        else:
+            write(self.target, self.new)
         assert read_tree(self.target) == self.after
         assert not (self.parent / ".site.reportgen").exists()
         self.check_neighbours()
@@ -228,12 +252,12 @@ def run(scenario: Scenario, fault: str, at: int) -> tuple[int, bool]:
     return code, code == KILLED or told == b"1"
 
 
-def sweep(scenario: Scenario, fault: str) -> int:
-    """Inject at every call in turn; return how many there were."""
+def sweep(scenario: Scenario, fault: str, step: int = 1) -> Outcomes:
+    """Inject at every `step`-th call in turn; return how many cases there were, and what was wrong in which."""
     scenario.without_exchange()
-    at = 0
-    while True:
-        at += 1
+    wrong: list[str] = []
+    for cases in count():
+        at = 1 + cases * step
         scenario.prepare()
         outcome, met = run(scenario, fault, at)
         try:
@@ -241,10 +265,16 @@ def sweep(scenario: Scenario, fault: str) -> int:
             scenario.check(outcome, fault)
             scenario.check_clean()
         except (AssertionError, OSError, OutputError) as error:
-            raise AssertionError(f"{scenario.name}, {fault} at call {at}, ended {outcome}: {error}") from error
+            wrong.append(f"{scenario.name}, {fault} at call {at}, ended {outcome}: {error}")
         if not met:
             assert outcome == DONE
-            return at - 1
+            return cases, wrong
+    raise AssertionError("never comes to its end")
+
+
+def say(cases: int, wrong: list[str]) -> None:
+    """Print both, as the one who started this program reads them."""
+    print(json.dumps([cases, wrong]))
 
 
 def flush_nothing() -> None:
@@ -255,7 +285,7 @@ def flush_nothing() -> None:
 
 
 if __name__ == "__main__":
-    THOROUGH = "thorough" in sys.argv[4:]
+    THOROUGH = "thorough" in sys.argv[5:]
     if not THOROUGH:
         flush_nothing()
-    print(sweep(Scenario(sys.argv[1], Path(sys.argv[3]) / "place"), sys.argv[2]))
+    say(*sweep(Scenario(sys.argv[1], Path(sys.argv[3]) / "place"), sys.argv[2], int(sys.argv[4])))

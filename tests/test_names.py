@@ -1,5 +1,6 @@
 """Slugs, unique ids and suggestions."""
 
+import os
 import re
 import unicodedata
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportgen.names import did_you_mean, make_unique, nearest, slugify
+from reportgen.names import as_written, did_you_mean, make_unique, nearest, slugify
 
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 AWKWARD = [
@@ -151,3 +152,18 @@ def test_nearest_gives_at_most_three() -> None:
 )
 def test_did_you_mean(known: list[str], told: str) -> None:
     assert did_you_mean("conv1", known) == told
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "iso-8859-1"])
+@pytest.mark.parametrize("name", [b"plain.png", "crème brûlée.png".encode(), "日本.png".encode(), b"\xff.png"])
+def test_a_files_name_is_utf8_whatever_the_locale_reads_it_as(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, name: bytes
+) -> None:
+    read = name.decode(encoding, "surrogateescape")
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode(encoding, "surrogateescape"))
+    assert as_written(read) == name.decode("utf-8", "surrogateescape")
+
+
+def test_a_name_that_the_locale_has_no_bytes_for_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("ascii", "surrogateescape"))
+    assert as_written("日本") == "日本"

@@ -1,6 +1,7 @@
 """Charts by matplotlib, as PNG for pages and as SVG and PDF for papers.
 
-Same input, same bytes: fonts are matplotlib's own, SVG ids come from a fixed salt, and no file bears a date. PDFs
+Same input, same bytes: fonts are matplotlib's own, SVG ids come from a fixed salt, no file bears a date, and what a
+user has set in matplotlib (a matplotlibrc, rcParams, a style) counts for nothing. PDFs
 embed Type 42 (TrueType) fonts, since publishers refuse Type 3.
 """
 
@@ -19,6 +20,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as MplFigure
 from numpy.typing import NDArray
+
+from reportgen.drawing.palette import colour_map
 
 DPI = 144
 MOST_NAMES = 80
@@ -46,6 +49,14 @@ _STYLE: Any = {
     "svg.hashsalt": "reportgen",
     "path.simplify": True,
 }
+_APART = ("backend", "date.epoch", "docstring.hardcopy", "interactive", "timezone", "toolbar")
+"""Settings of the session, not of a picture; asking for the backend would choose one."""
+_DEFAULTS: Any = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith(_APART)}
+_PRINTING: Any = {
+    "precision": 8, "threshold": 1000, "edgeitems": 3, "linewidth": 75, "suppress": False, "nanstr": "nan",
+    "infstr": "inf", "sign": "-", "formatter": None, "floatmode": "maxprec", "legacy": False,
+}  # fmt: skip
+"""NumPy's own way of writing arrays: matplotlib makes the ids in an SVG of how its transforms are written."""
 _UNDEFINED = "#c9cccb"
 _MONO = "DejaVu Sans Mono"
 _MONO_ADVANCE = 0.602
@@ -70,10 +81,18 @@ def drawing(width: float, height: float, *, placed: bool = False) -> Iterator[Mp
     Everything that reads the style (adding axes, `save`) must happen inside. With `placed`, axes stay where they
     are put; a figure with a layout engine is drawn twice for each format, even with one that does nothing.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_changes()), np.printoptions(**_PRINTING):
         figure = MplFigure(figsize=(width, height), layout=None if placed else "constrained")
         FigureCanvasAgg(figure)
         yield figure
+
+
+def _changes() -> dict[Any, Any]:
+    """The settings that make matplotlib's state right now its default, with our style on it."""
+    # Those that differ only: to set all takes 2 ms, and there are hundreds of charts.
+    now: Any = mpl.rcParams
+    defaults = {name: value for name, value in _DEFAULTS.items() if now[name] != value}
+    return {**defaults, **_STYLE}
 
 
 def save(figure: MplFigure, *, vector: bool = True) -> Chart:
@@ -121,7 +140,7 @@ def labelled_matrix(
     width, height = margin + side + 1.1, margin + side + 0.1
     with drawing(width, height, placed=True) as figure:
         axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
-        colours = ScalarMappable(Normalize(low, high), mpl.colormaps[cmap].with_extremes(bad=_UNDEFINED))
+        colours = ScalarMappable(Normalize(low, high), colour_map(cmap).with_extremes(bad=_UNDEFINED))
         # Coloured once for all formats. Without interpolation, vector formats hold the matrix, a pixel a cell.
         axes.imshow(colours.to_rgba(values, bytes=True), interpolation="none")
         axes.set_xticks(

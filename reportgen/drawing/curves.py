@@ -7,7 +7,9 @@ and with a box for every character that the charts' font lacks.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from reportgen.drawing.charts import COLOURS, Chart, drawing, save
 
-_FONT = "DejaVu Sans"
+_FONT = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 _BOX = "\N{WHITE SQUARE}"
 _LONGEST_NAME = 40
 _DOTTED, _DENSE = 40, 300
@@ -152,5 +154,5 @@ def writable(text: str, longest: int = _LONGEST_NAME) -> str:
 
 @cache
 def _has_glyph(sign: str) -> bool:
-    font = font_manager.get_font(font_manager.findfont(_FONT))
+    font = font_manager.get_font(_FONT)
     return bool(font.get_char_index(ord(sign)))

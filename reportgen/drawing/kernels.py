@@ -10,6 +10,7 @@ from PIL import Image
 
 from reportgen.drawing.charts import Chart, drawing, save
 from reportgen.drawing.mosaic import Mosaic, assemble, plan
+from reportgen.drawing.palette import colour_map
 from reportgen.drawing.png import encode_picture
 
 _CELL = 0.36
@@ -58,7 +59,7 @@ def annotated(
             _draw_slice(axes, values, left, top, limit, cmap)
         bar = figure.add_axes((share + 0.15 / page_width, 0.12, 0.12 / page_width, 0.76))
         end = limit / 10.0 ** unit(limit)
-        scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-end, end), cmap)
+        scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-end, end), colour_map(cmap))
         figure.colorbar(scale, cax=bar, label=f"weight{describe_unit(limit)}")
         return save(figure)
 
@@ -84,7 +85,7 @@ def _draw_slice(axes: Axes, values: NDArray[np.float64], left: float, top: float
 def cell_colours(values: NDArray[np.float64], limit: float, cmap: str) -> NDArray[np.float64]:
     """Return RGB in 0..1, (..., 3), of values on a scale from -limit to limit; gray where one is not finite."""
     place = np.where(np.isfinite(values), (values / limit + 1) / 2, np.nan)
-    colours: NDArray[np.float64] = mpl.colormaps[cmap].with_extremes(bad="#c9cccb")(np.ma.masked_invalid(place))
+    colours: NDArray[np.float64] = colour_map(cmap).with_extremes(bad="#c9cccb")(np.ma.masked_invalid(place))
     return colours[..., :3]
 
 

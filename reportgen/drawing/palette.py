@@ -5,6 +5,7 @@ from functools import cache
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 
 from reportgen.errors import UsageError
 from reportgen.names import did_you_mean
@@ -34,7 +35,16 @@ def palette(name: str) -> Palette:
         raise UsageError(
             f"there is no colour map '{name}'; {did_you_mean(name, mpl.colormaps)} matplotlib's names are accepted"
         )
-    samples = mpl.colormaps[name](np.linspace(0, 1, MAP_COLOURS))[:, :3]
+    samples = colour_map(name)(np.linspace(0, 1, MAP_COLOURS))[:, :3]
     colours = np.round(samples * 255).astype(np.uint8).tobytes()
     special = bytes((*_GAP, *_NAN, *_POSITIVE_INFINITY, *_NEGATIVE_INFINITY))
     return Palette(name, colours + special, b"\xff" * MAP_COLOURS + b"\x00")
+
+
+def colour_map(name: str) -> Colormap:
+    """Return matplotlib's colour map `name`, in 256 colours also where a user's settings give others fewer.
+
+    Raises KeyError for an unknown name.
+    """
+    found = mpl.colormaps[name]
+    return found.resampled(256) if isinstance(found, LinearSegmentedColormap) else found

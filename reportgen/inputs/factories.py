@@ -59,14 +59,16 @@ def _importable(directory: Path, *, fresh: bool) -> Iterator[None]:
     """Import from `directory` first; if `fresh`, also where modules of the same names are loaded already.
 
     A model file must get the `blocks.py` that lies beside it now, not one of another directory, nor an
-    earlier state of it.
+    earlier state of it. Python keeps no byte code of what is loaded: nothing is written beside the user's files.
     """
-    path, hidden = list(sys.path), _hide(directory) if fresh else {}
+    path, hidden, kept = list(sys.path), _hide(directory) if fresh else {}, sys.dont_write_bytecode
     sys.path.insert(0, str(directory))
+    sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     try:
         yield
     finally:
+        sys.dont_write_bytecode = kept
         sys.path[:] = path
         sys.modules.update(hidden)
 

@@ -42,7 +42,7 @@ class Form:
     def blank(self, size: tuple[int, int], channels: int, count: int = 1) -> torch.Tensor:
         """Return a batch of zeros, (N, C, H, W) or, of clips, (N, C, D, H, W), float32."""
         depth = (self.frames,) if self.frames > 1 else ()
-        return torch.zeros(count, channels, *depth, *size)
+        return torch.zeros(count, channels, *depth, *size, dtype=torch.float32)
 
 
 def middle(frames: int) -> int:

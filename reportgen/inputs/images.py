@@ -36,7 +36,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from reportgen.errors import InputError
 from reportgen.inputs.forms import PICTURE, Form, middle
 from reportgen.inputs.frames import Frames, count_frames, is_animation, take_first_different, take_spaced
-from reportgen.names import did_you_mean, make_unique, slugify
+from reportgen.names import as_written, did_you_mean, make_unique, slugify
 
 SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_PIXELS = 62_000_000
@@ -297,14 +297,14 @@ def _missing(path: Path, given: str) -> InputError:
 
 def _checked_files(files: Iterable[Path], skip: Skip | None, max_pixels: int) -> Iterator[tuple[str, str, Path]]:
     """Yield (stem, name, path) of the distinct files, sorted by what they are and not by how they came."""
-    keyed = [(path.name.casefold(), os.path.realpath(path), str(path)) for path in files]
+    keyed = [(as_written(path.name).casefold(), os.path.realpath(path), str(path)) for path in files]
     distinct: dict[str, Path] = {}
     for _, real, given in sorted(keyed):
         distinct.setdefault(real, Path(given))
     for path in distinct.values():
         with leaving_out(str(path), _printable(path.name), skip):
             _check_header(path, max_pixels)
-            yield path.stem, _printable(path.name), path
+            yield as_written(path.stem), _printable(path.name), path
 
 
 def _named_objects(
@@ -315,7 +315,7 @@ def _named_objects(
         if isinstance(content, torch.Tensor):
             yield f"image-{number}", f"tensor {number}", content
             continue
-        file = Path(os.fsdecode(getattr(content, "filename", "") or ""))
+        file = Path(as_written(os.fsdecode(getattr(content, "filename", "") or "")))
         name = _printable(file.name) or f"image {number}"
         with leaving_out(name, name, skip):
             _check_size(content, name, max_pixels)
@@ -324,7 +324,7 @@ def _named_objects(
 
 def _printable(name: str) -> str:
     """Replace what UTF-8 can't hold: the bytes of a file name in another encoding."""
-    return name.encode("utf-8", "replace").decode("utf-8")
+    return as_written(name).encode("utf-8", "replace").decode("utf-8")
 
 
 def _split(tensor: torch.Tensor, position: int) -> list[torch.Tensor]:

@@ -25,6 +25,22 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def fresh_defaults() -> Iterator[None]:
+    """Let torch's default dtype and device be those of a new process; afterwards they are as they were set."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    moved = device.type != "cpu"
+    torch.set_default_dtype(torch.float32)
+    if moved:
+        torch.set_default_device(None)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        if moved:
+            torch.set_default_device(device)
+
+
+@contextmanager
 def untouched(module: nn.Module) -> Iterator[None]:
     """Put `module` in eval mode; afterwards its training flags, its buffers and the random state are as before."""
     with RandomState().inside(), buffers_kept(module), evaluating(module):

@@ -35,7 +35,7 @@ from markdown.util import AMP_SUBSTITUTE, ETX, STX, AtomicString
 from markupsafe import Markup
 
 from reportgen.errors import UsageError
-from reportgen.names import did_you_mean, slugify
+from reportgen.names import as_written, did_you_mean, slugify
 
 Link = Callable[[str], str | None]
 """From a reference (a node's name, or a figure) to its relative address, or None when there is no such thing."""
@@ -117,7 +117,7 @@ def read_captions(directory: Path) -> Captions:
 
 
 def _key(path: Path, directory: Path) -> str:
-    return path.relative_to(directory).as_posix().removesuffix(".md")
+    return as_written(path.relative_to(directory).as_posix()).removesuffix(".md")
 
 
 def _find_files(directory: Path) -> Iterator[Path]:
