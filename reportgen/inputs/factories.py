@@ -33,10 +33,15 @@ def call_factory(spec: str, base: Path, arguments: Mapping[str, Any] | None = No
     """
     source, _, name = spec.rpartition(":")
     is_file = source.endswith(".py") or "/" in source or "\\" in source
-    path = _find(source, spec, base) if is_file else None
-    with _importable(path.parent if path else base, fresh=is_file), seeded():
-        module = _load_file(path, spec, base) if path else _import(source, spec, base)
-        return _call(_attribute(module, name, spec), arguments or {}, spec, base)
+    try:
+        path = _find(source, spec, base) if is_file else None
+        with _importable(path.parent if path else base, fresh=is_file), seeded():
+            module = _load_file(path, spec, base) if path else _import(source, spec, base)
+            return _call(_attribute(module, name, spec), arguments or {}, spec, base)
+    except OSError as error:
+        raise InputError(
+            f"model {spec}: its file, or the directory of it, can't be read ({error.strerror or error}); check both"
+        ) from error
 
 
 def recorded_spec(spec: str) -> str:

@@ -1,5 +1,6 @@
 """Factories by module and by file: what they may do, and one line for all that can go wrong."""
 
+import errno
 import pickle
 import sys
 from pathlib import Path
@@ -259,3 +260,14 @@ def refusal_with(arguments: dict[str, Any], folder: Path) -> str:
     with pytest.raises(InputError) as caught:
         call_factory("arguments.py:net", folder, arguments)
     return str(caught.value)
+
+
+def test_a_file_on_a_failing_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.py").write_text("import torch\ndef net():\n    return torch.nn.Identity()\n")
+
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(InputError, match=r"^model net\.py:net: its file, .* can't be read \(Input/output error\)"):
+        call_factory("net.py:net", tmp_path)
