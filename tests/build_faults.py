@@ -9,6 +9,7 @@ scenario, `targets` or `sizes`. With a STEP of 7 it is every seventh k.
 import contextlib
 import ctypes
 import io
+import json
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from typing import TypeVar
 
 from canned import read_tree
 from reportgen.cli import main
+from reportgen.site.verify import verify
 from reportgen.site.writer import SiteWriter
 from site_faults import Injector, Outcomes, Tree, say
 
@@ -80,6 +82,9 @@ class Place:
     def check(self, code: int, told: str, fault: str) -> None:
         """The site is the old one or the new one, and what was said is one line, or none."""
         found = read_tree(self.directory / "site")
+        if fault == "EIO" and code == 5:
+            self.check_incomplete(told)
+            return
         assert found in (self.before, self.after), "neither the old site nor the new"
         assert code != 0 or found == self.after, "done, but the new site isn't there"
         # A disk that fails may do so while an input is read.
@@ -87,6 +92,14 @@ class Place:
         assert code in {0, *allowed}, f"ended {code}: {told}"
         assert code in (0, KILLED) or re.fullmatch(r"reportgen: [^\n]+\n", told), f"said {told!r}"
         self.check_neighbours({"site", ".site.reportgen"})
+
+    def check_incomplete(self, told: str) -> None:
+        """Where something that a figure reads failed, a font say, the new site is whole and names the figure."""
+        site = self.directory / "site"
+        assert not verify(site).summary
+        (problem,) = json.loads((site / "report.json").read_text())["problems"]
+        assert re.fullmatch(r"the figure \w+ raised OSError: .*Input/output error", problem), problem
+        assert told == f"reportgen: failed: {problem}\n", told
 
     def check_neighbours(self, allowed: set[str]) -> None:
         """Nothing was written but the site and what lies beside it meanwhile."""
