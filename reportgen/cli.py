@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from reportgen.site.verify import Difference
 
 INTERRUPTED, TERMINATED, FAILED_PARTLY, BUG = 130, 143, 5, 1
+_OF_THE_SYSTEM = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE})
+"""Errors of the system that no code of ours could have prevented, wherever they come up."""
 
 _SPECS = """\
 MODEL is one of
@@ -73,8 +76,16 @@ def _unexpected(error: Exception, *, debug: bool) -> int:
         traceback.print_exc()
     if lacks_memory(error):
         return _complain(str(shortage("on the way", error)), MemoryShortageError.exit_code)
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        return _complain(_unreadable(error), InputError.exit_code)
     message = " ".join(str(error).split())
     return _complain(f"a bug: {type(error).__name__}: {message}; --debug shows where", BUG)
+
+
+def _unreadable(error: OSError) -> str:
+    """What can't be written is told by whoever writes it: here something that a build reads is meant."""
+    name = f"{Path(os.fsdecode(error.filename)).name}: " if isinstance(error.filename, str | bytes) else ""
+    return f"{name}something that is needed can't be read ({error.strerror}); --debug shows what"
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

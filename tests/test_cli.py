@@ -328,6 +328,15 @@ def test_a_bug_is_one_line_and_code_1(run: Run, monkeypatch: pytest.MonkeyPatch)
     refused(run("render", "site"), 1, "RuntimeError", "an index of ours", "--debug")
 
 
+@pytest.mark.parametrize(("number", "code"), [(errno.EIO, 3), (errno.EMFILE, 3), (errno.ENOTDIR, 1)])
+def test_a_failing_disk_is_no_bug(run: Run, monkeypatch: pytest.MonkeyPatch, number: int, code: int) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, "it failed", "/usr/lib/torch.dist-info/METADATA")
+
+    monkeypatch.setattr(reportgen, "render", fail)
+    refused(run("render", "site"), code, "it failed", "METADATA", "--debug")
+
+
 def test_debug_shows_the_traceback_of_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reportgen, "render", _broken)
     outcome = run("render", "site", "--debug")

@@ -80,6 +80,13 @@ class ChannelSum(BaseKind):
         )
 
 
+def first_sum(reading: Reading) -> torch.Tensor:
+    """Return what `channel_sums` gives for the first image, without taking the others' where nobody did yet."""
+    if "sums" not in reading.shared and reading.maps is not None:
+        return channel_sum(reading.maps[0])
+    return channel_sums(reading)[0]
+
+
 def channel_sums(reading: Reading) -> list[torch.Tensor]:
     """Return the sum over the channels of each image's maps, float64 (1, H, W), where the maps are.
 

@@ -11,7 +11,7 @@ from reportgen.drawing.png import encode_picture
 from reportgen.drawing.preview import MOST, compose
 from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Later, Product, Subject
-from reportgen.figures.channel_sum import channel_sums
+from reportgen.figures.channel_sum import first_sum
 from reportgen.numerics.scaling import Ranges, apply_scale, finite_ranges, parse_scale, quantise
 
 _LARGEST_SIDE = 192
@@ -49,7 +49,7 @@ class Preview(BaseKind):
         if maps is None or self._image is None or activation.images[0].id != self._image.id:
             return ()
         if self._met % self._every == 0:
-            total = channel_sums(activation.reading)[0]
+            total = first_sum(activation.reading)
             step = -(-max(total.shape[1:]) // _LARGEST_SIDE)
             self._maps.append((total[:, ::step, ::step].clone(), finite_ranges(total)))
             if len(self._maps) == _KEPT:
