@@ -60,7 +60,7 @@ def lacks_memory(error: BaseException) -> bool:
     Torch's CPU allocator raises a plain RuntimeError, devices a subclass of it; a library that can't be mapped is
     an ImportError; a thread without room for its stack is a RuntimeError.
     """
-    if isinstance(error, MemoryError | MemoryShortageError):
+    if isinstance(error, MemoryError | MemoryShortageError) or type(error).__name__ == "OutOfMemoryError":
         return True
     told = str(error).lower() if isinstance(error, RuntimeError | OSError | ImportError) else ""
     return any(words in told for words in _NO_MEMORY)
