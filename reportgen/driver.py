@@ -74,7 +74,7 @@ from reportgen.report import Report as Report
 from reportgen.saving import Saver, saving
 from reportgen.site.captions import read_captions
 from reportgen.site.manifest import Sums
-from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, to_json
+from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, json_parts
 from reportgen.site.render import Rendered, check_theme, render
 from reportgen.site.theme import PROBLEM, Theme
 from reportgen.site.writer import SiteWriter, figure_stem
@@ -125,7 +125,7 @@ def build_report(
             record, rendered = publishable(record, plan)
             for name, content in rendered.items():
                 writer.write(name, content)
-            writer.write(FILE_NAME, to_json(record))
+            writer.write_parts(FILE_NAME, json_parts(record))
         with timings.of("publish"):
             writer.publish()
     if options.timings:

@@ -25,6 +25,7 @@ from reportgen.site.record import (
     LayerEntry,
     ProofEntry,
     StatisticsImageEntry,
+    StoredData,
 )
 
 NOT_SELECTED = "not selected"
@@ -129,7 +130,7 @@ class Ledger:
                 figure.height,
                 figure.alt,
                 figure.caption,
-                figure.data,
+                StoredData(figure.data),
                 [f"data/{name}" for name in figure.downloads],
                 [f"data/{name}" for name in figure.scripts],
             )

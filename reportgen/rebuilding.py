@@ -18,7 +18,7 @@ from reportgen.inputs.weights import find_file, sha256_of
 from reportgen.names import listed
 from reportgen.options import Options, make_options
 from reportgen.site.manifest import Sums, read_manifest
-from reportgen.site.record import FILE_NAME, Record, read_record, to_json
+from reportgen.site.record import FILE_NAME, Record, json_parts, read_record
 from reportgen.site.verify import Difference, compare
 from reportgen.timings import Timings
 
@@ -70,7 +70,7 @@ def rebuild(
         found, rendered = publishable(_as_recorded(measured(plan, sums, Timings()), record), plan)
     for name, content in rendered.items():
         sums.write(name, content)
-    sums.write(FILE_NAME, to_json(found))
+    sums.write_parts(FILE_NAME, json_parts(found))
     return Rebuilt(compare(expected, sums.sums), tuple(_notes(record.environment, found.environment)))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from reportgen.errors import OutputError
@@ -30,15 +30,29 @@ class Sums:
 
     def write(self, name: str, content: bytes | str) -> None:
         """Enter the file `name` (a path within the site, with slashes); text is UTF-8. Several threads may."""
-        data = encode(content)
-        self._keep(name, data)
-        digest = hashlib.sha256(data).hexdigest()
-        with self._entering:
-            self.sums[name] = digest
-            self.bytes_written += len(data)
+        self.write_parts(name, [content])
 
-    def _keep(self, name: str, data: bytes) -> None:
+    def write_parts(self, name: str, parts: Iterable[bytes | str]) -> None:
+        """Enter a file that is made part by part: no more than one of them is held."""
+        digest, size = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for part in parts:
+                data = encode(part)
+                yield data
+                digest.update(data)
+                size += len(data)
+
+        self._keep(name, counted())
+        with self._entering:
+            self.sums[name] = digest.hexdigest()
+            self.bytes_written += size
+
+    def _keep(self, name: str, parts: Iterator[bytes]) -> None:
         """What else is done with a file; nothing."""
+        for _ in parts:
+            pass
 
 
 def encode(content: str | bytes) -> bytes:

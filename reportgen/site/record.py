@@ -5,6 +5,7 @@ The schema is a contract: keys may be added, none is renamed or dropped within s
 
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -103,6 +104,43 @@ class LayerEntry:
     proved: str | None = None
 
 
+class StoredData(Mapping[str, Any]):
+    """A figure's data, JSON values by name, of which long lists are kept packed until they are asked for.
+
+    A report of many images has millions of numbers, which as Python's objects would take all memory.
+    """
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._values = {name: _packed(value) for name, value in data.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._values[name]
+        return json.loads(zlib.decompress(value.content)) if isinstance(value, _Packed) else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+@dataclass(frozen=True)
+class _Packed:
+    content: bytes
+
+
+def _packed(value: Any) -> Any:
+    if not isinstance(value, list) or len(value) < _LONG:
+        return value
+    return _Packed(zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1))
+
+
+_LONG = 32
+
+
 @dataclass(frozen=True)
 class FigureEntry:
     """One figure; `files` are paths within the site, the first is the one that pages show."""
@@ -177,16 +215,27 @@ class Record:
 
 def to_json(record: Record) -> str:
     """Return `record` as JSON: a line a layer, image and figure, so that two records can be compared by line."""
+    return "".join(json_parts(record))
+
+
+def json_parts(record: Record) -> Iterator[str]:
+    """Yield what `to_json` returns, a part at a time."""
     # What tells a report from other files named report.json comes first, so that a glance is enough.
     parts = sorted(fields(record), key=lambda part: part.name not in ("generator", "schema"))
-    lines = [f"{json.dumps(_key(part))}: {_value_json(getattr(record, part.name))}" for part in parts]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    for number, part in enumerate(parts):
+        yield f"{',' if number else '{'}\n{json.dumps(_key(part))}: "
+        yield from _value_json(getattr(record, part.name))
+    yield "\n}\n"
 
 
-def _value_json(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ",".join(f"\n  {_dump(element)}" for element in value) + "]"
-    return _dump(value)
+def _value_json(value: Any) -> Iterator[str]:
+    if not isinstance(value, list):
+        yield _dump(value)
+        return
+    yield "["
+    for number, element in enumerate(value):
+        yield f"{',' if number else ''}\n  {_dump(element)}"
+    yield "]"
 
 
 def _dump(value: Any) -> str:
@@ -196,7 +245,8 @@ def _dump(value: Any) -> str:
 
 def _plain(entry: Any) -> dict[str, Any]:
     """The entry's fields by key; shallow, since a figure's data can be long."""
-    return {key: getattr(entry, name) for name, key in _KEYS[type(entry)]}
+    values = {key: getattr(entry, name) for name, key in _KEYS[type(entry)]}
+    return {key: dict(value) if isinstance(value, StoredData) else value for key, value in values.items()}
 
 
 def _key(part: Any) -> str:

@@ -21,7 +21,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -107,15 +107,15 @@ class SiteWriter(Sums):
     def __exit__(self, *_: object) -> None:
         self.discard()
 
-    def _keep(self, name: str, data: bytes) -> None:
-        self._opened.write(name, data)
+    def _keep(self, name: str, parts: Iterator[bytes]) -> None:
+        self._opened.write(name, parts)
 
     def publish(self) -> None:
         """Put the site in the target's place; what reportgen made there before is removed afterwards.
 
         Raises OutputError when meanwhile something came into being there that must not be replaced.
         """
-        self._opened.write(MANIFEST, format_manifest(self.sums).encode())
+        self._opened.write(MANIFEST, [format_manifest(self.sums).encode()])
         self._opened.publish(lambda: check_target(self.target, force=self._force))
 
     @property
@@ -226,9 +226,9 @@ def revise(site: Path, pages: Mapping[str, str | bytes], obsolete: frozenset[str
         for name in sorted(pages):  # a page is made when it is asked for
             content = encode(pages[name])
             new.write(name, content)
-            place.write(name, content)
+            place.write(name, [content])
         kept = {name: digest for name, digest in sums.items() if name not in obsolete}
-        place.write(MANIFEST, format_manifest({**kept, **new.sums}).encode())
+        place.write(MANIFEST, [format_manifest({**kept, **new.sums}).encode()])
         place.publish(lambda: None)
     finally:
         place.close()
@@ -300,18 +300,19 @@ class _Place:
                 (draft / name).unlink()
             return all(hash_of(draft / name) == digest for name, digest in sums.items())
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, parts: Iterable[bytes]) -> None:
         """Write a file of the draft; one of the same name is replaced."""
         path = self._path / _NEW / name
         with _naming(self._target):
             try:
-                _write(path, data)
+                descriptor = _create(path)
             except FileNotFoundError:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                _write(path, data)
+                descriptor = _create(path)
             except FileExistsError:
                 path.unlink()  # not overwritten: it may be a link to the old site's file
-                _write(path, data)
+                descriptor = _create(path)
+            _fill(descriptor, parts)
 
     def link(self, source: Path, without: set[str]) -> None:
         """Let the draft have the directories of `source`, and its files but those named in `without`."""
@@ -470,9 +471,19 @@ def _holder(lock: int) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file that must not be there yet."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    _fill(_create(path), [data])
+
+
+def _create(path: Path) -> int:
+    """Open a file that must not be there yet."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+
+
+def _fill(descriptor: int, parts: Iterable[bytes]) -> None:
+    """Write the parts of a file, and close it."""
     try:
-        _write_all(descriptor, data)
+        for part in parts:
+            _write_all(descriptor, part)
     finally:
         os.close(descriptor)
 
