@@ -3,16 +3,18 @@
 import dataclasses
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canned import make_figure, make_layer, make_record, with_model
 from reportgen.errors import InputError
-from reportgen.site.record import Record, SkippedImageEntry, from_json, read_record, to_json
+from reportgen.site.record import Record, SkippedImageEntry, StoredData, from_json, json_parts, read_record, to_json
 
 if TYPE_CHECKING:
     from reportgen.driver import Report
@@ -233,3 +235,27 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             (tmp_path / "report.json").write_bytes(content)
         with pytest.raises(InputError, match=r"report\.json: can't be read"):
             read_record(tmp_path)
+
+
+def test_stored_data_is_the_data_and_takes_little() -> None:
+    numbers = [None, *(float(f"{value:.9g}") for value in np.random.default_rng(0).normal(size=5000))]
+    data = {"low": numbers, "short": [1, 2], "pairs": [[1, 0.5]] * 40, "scale": "layer", "nested": {"a": [1] * 9}}
+    stored = StoredData(data)
+    assert stored == data
+    assert data == stored
+    assert dict(stored) == data
+    assert (len(stored), list(stored), "low" in stored, stored.get("high")) == (5, list(data), True, None)
+    assert stored["low"] is not stored["low"], "it is kept unpacked"
+    assert pickle.loads(pickle.dumps(stored)) == data  # noqa: S301 - our own
+    assert len(pickle.dumps(stored)) < 8 * len(numbers)
+    assert repr(stored) == repr(data)
+
+
+def test_a_record_is_the_same_with_stored_data_and_in_parts() -> None:
+    record = make_record()
+    stored = dataclasses.replace(
+        record, figures=[dataclasses.replace(one, data=StoredData(one.data)) for one in record.figures]
+    )
+    assert to_json(stored) == to_json(record) == "".join(json_parts(record))
+    assert from_json(to_json(stored)) == record
+    assert max(map(len, json_parts(stored))) < len(to_json(stored)) / 3
