@@ -25,8 +25,8 @@ _LABEL = 600_000
 """What each layer in the chart of their similarity takes."""
 _NODE = 50_000
 """What figures keep of a node, besides the numbers of its channels: texts, pages, histograms."""
-_CHANNEL = 220
-"""What the record keeps of a channel for each image: its range, and that again as JSON."""
+_CHANNEL = 12
+"""What the record keeps of a channel for each image: its range, packed."""
 _WAITING = 64 << 20
 """What may wait to be written by other threads (see `saving`)."""
 _GRAM, _GRAMS = 8 * 64 * 64, 5
