@@ -21,7 +21,7 @@ def one_thread() -> Iterator[None]:
     Also a decorator. Of the operations in it none may sum across threads, or bits depend on their number.
     """
     threads = torch.get_num_threads()
-    if threads == 1:
+    if threads == 1 or not torch.backends.openmp.is_available():  # others can't change their mind
         yield
         return
     torch.set_num_threads(1)
@@ -37,4 +37,4 @@ def stop_spinning() -> None:
     With more OpenMP threads than CPUs, GNU's OpenMP spins for microseconds (libgomp's manual, GOMP_SPINCOUNT), and
     an operation here gives this thread a team of its own. It lasts as long as the thread does.
     """
-    torch.zeros(_ENOUGH).add_(1)
+    torch.zeros(_ENOUGH, device="cpu").add_(1)
