@@ -3,30 +3,25 @@
 import dataclasses
 import gc
 import json
-import platform
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import nn
 
-import reportgen
 from reportgen.checkpoint import Checkpoints, resumed
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError, MemoryShortageError, UsageError, shortage_told
-from reportgen.figures.base import Figure, FigureKind, FigureOptions, Subject
+from reportgen.figures.base import Figure, FigureOptions, Subject
 from reportgen.figures.layer_cka import batch_size, examples_with, least_batch
 from reportgen.figures.registry import check_kinds, figure_kinds, known_kinds, read_options
 from reportgen.inputs.ahead import ahead
 from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
-from reportgen.inputs.identity import source_sha256, state_sha256
+from reportgen.inputs.identity import state_sha256
 from reportgen.inputs.images import (
     BadImage,
     ImageSource,
@@ -37,19 +32,16 @@ from reportgen.inputs.images import (
     sha256_of_image,
 )
 from reportgen.inputs.models import Model, load_model
-from reportgen.inputs.precision import device_name
-from reportgen.inputs.weights import SEED
-from reportgen.ledger import Ledger, kind_entries
+from reportgen.ledger import Ledger
 from reportgen.machine import cpus, memory_rooms
 from reportgen.measuring import measure
 from reportgen.memory import BatchSize, Job, estimate
-from reportgen.names import as_written, slugify
+from reportgen.names import slugify
 from reportgen.network.base import Network, Provable, Settings, stream
 from reportgen.network.footprint import Footprint
 from reportgen.network.isolation import (
     RandomState,
     buffers_kept,
-    count_parameters,
     device_and_dtype,
     evaluating,
     fresh_defaults,
@@ -63,27 +55,22 @@ from reportgen.privacy import (
     anonymous_captions,
     anonymous_images,
     anonymous_model,
-    anonymous_options,
     anonymous_refusals,
-    private,
-    recorded_value,
     without_words,
 )
 from reportgen.progress import Progress
+from reportgen.recording import environment, make_record, recorded_options
 from reportgen.report import Report as Report
 from reportgen.saving import Saver, saving
 from reportgen.site.captions import read_captions
 from reportgen.site.manifest import Sums
-from reportgen.site.record import FILE_NAME, ModelEntry, Record, SkippedImageEntry, json_parts
+from reportgen.site.record import FILE_NAME, Record, json_parts
 from reportgen.site.render import Rendered, check_theme, render
 from reportgen.site.theme import PROBLEM, Theme
 from reportgen.site.writer import SiteWriter, figure_stem
 from reportgen.timings import Timings
 
 Spec = str | nn.Module
-
-_EXTRAS = {"timm": ("timm",), "hf": ("transformers",)}
-"""The packages that models of a source come from."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +267,7 @@ def _walked(
                 saver.save(product)
     if not ledger.images:
         raise none_usable(plan.bad)
-    record = _record(model, network, ledger, kinds, plan.captions, options, plan.bad, size.notes)
+    record = make_record(model, network, ledger, kinds, plan.captions, options, plan.bad, size.notes)
     _check_complete(record, options)
     return record
 
@@ -398,49 +385,6 @@ def _subject(
     )
 
 
-def _record(
-    model: Model,
-    network: Network,
-    ledger: Ledger,
-    kinds: Sequence[FigureKind],
-    captions: Mapping[str, str],
-    options: Options,
-    bad: Sequence[BadImage],
-    notes: Sequence[str],
-) -> Record:
-    entry = ModelEntry(
-        spec=model.spec,
-        class_name=type(model.module).__name__,
-        parameters=count_parameters(model.module),
-        weights=model.weights,
-        weights_sha256=model.weights_sha256,
-        random_weights=model.random_weights,
-        preprocess=model.preprocess.description,
-        tracer=network.tracer,
-        tracer_reason=network.tracer_reason,
-        state_sha256=state_sha256(model.module),
-        source_sha256=None if options.anonymous else source_sha256(model.module, model.factory_file),
-    )
-    record = Record(
-        title=options.title or f"{model.spec.removeprefix('torchvision:')}, layer by layer",
-        model=entry,
-        images=ledger.images,
-        layers=ledger.layers(),
-        figures=ledger.figures,
-        kinds=kind_entries(kinds),
-        problems=ledger.problems,
-        captions=captions,
-        environment=_environment(model),
-        options=_recorded(options),
-        generator=f"reportgen {reportgen.__version__}",
-        statistics_images=ledger.statistics_images,
-        proof=ledger.proof,
-        skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
-        notes=list(notes),
-    )
-    return private(record, anonymous=options.anonymous)
-
-
 def publishable(record: Record, plan: Plan) -> tuple[Record, Rendered]:
     """Return the pages, and the record that they are made of: with the built-in templates where the user's fail.
 
@@ -462,7 +406,7 @@ def publishable(record: Record, plan: Plan) -> tuple[Record, Rendered]:
 def _identity(plan: Plan, model: Model, options: Options) -> str:
     """What a checkpoint must have been made of: the model, the images, the options and the versions."""
     sources = [[source.id, source.name, sha256_of_image(source)] for source in (*plan.sources, *plan.further)]
-    told = (_recorded(options), _environment(model), model.preprocess.description, state_sha256(model.module))
+    told = (recorded_options(options), environment(model), model.preprocess.description, state_sha256(model.module))
     return json.dumps([sources, *told], default=str)
 
 
@@ -471,46 +415,4 @@ def _check_complete(record: Record, options: Options) -> None:
         more = f" (and {len(record.problems) - 1} more)" if len(record.problems) > 1 else ""
         raise IncompleteError(
             f"{record.problems[0]}{more}; no site was written, since --strict asks for all or nothing"
-        )
-
-
-def _environment(model: Model) -> dict[str, str]:
-    """What the numbers may depend on besides the inputs; nothing that names a person or a machine.
-
-    The time of day is not in it, so that the same inputs give the same bytes, unless SOURCE_DATE_EPOCH gives one.
-    """
-    packages = ["torch", "torchvision", "numpy", "pillow", "matplotlib", *_EXTRAS.get(model.source, ())]
-    versions = {package: version(package) for package in packages}
-    device = device_name(device_and_dtype(model.module)[0])
-    date = source_date()
-    return {
-        "reportgen": reportgen.__version__,
-        "python": platform.python_version(),
-        **versions,
-        "device": device,
-        "threads": str(torch.get_num_threads()),
-        "seed": str(SEED),
-        **({"date": date} if date else {}),
-    }
-
-
-def _recorded(options: Options) -> dict[str, Any]:
-    """The options as the record holds them: JSON values, of paths only the last part."""
-    values = dataclasses.asdict(dataclasses.replace(options, model_arg={}))
-    for path in ("captions", "templates", "weights", "statistics"):
-        values[path] = as_written(Path(values[path]).absolute().name) if values[path] else None
-    values["model_arg"] = {name: _recorded_argument(value) for name, value in options.model_arg.items()}
-    kept = {name: value for name, value in values.items() if name not in ("force", "quiet", "resume", "timings")}
-    if options.anonymous:
-        kept = anonymous_options(kept)
-    return dict(json.loads(json.dumps(kept)))  # lists for tuples: the record in memory is the one on disk
-
-
-def _recorded_argument(value: Any) -> Any:
-    """A value as JSON can hold it; of what it can't, such as a class, the name or the type."""
-    try:
-        return recorded_value(json.loads(json.dumps(value, allow_nan=False)))
-    except (TypeError, ValueError):
-        return getattr(value, "__qualname__", None) or (
-            str(value) if isinstance(value, float) else type(value).__name__
         )

@@ -22,8 +22,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoint": {"entities", "figures", "ledger", "network", "site"},
     "driver": {
         "checkpoint", "entities", "figures", "inputs", "ledger", "machine", "measuring", "memory", "network",
-        "options", "privacy", "progress", "report", "saving", "site", "timings",
+        "options", "privacy", "progress", "recording", "report", "saving", "site", "timings",
     },
+    "recording": {"figures", "inputs", "ledger", "network", "options", "privacy", "site"},
     "listing": {"entities", "inputs", "network"},
     "rebuilding": {"driver", "inputs", "options", "site", "timings"},
     "measuring": {"entities", "figures", "ledger", "network", "numerics", "progress", "timings"},

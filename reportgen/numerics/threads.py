@@ -21,7 +21,7 @@ def one_thread() -> Iterator[None]:
     Also a decorator. Of the operations in it none may sum across threads, or bits depend on their number.
     """
     threads = torch.get_num_threads()
-    if threads == 1 or not torch.backends.openmp.is_available():  # others can't change their mind
+    if threads == 1 or not torch.backends.openmp.is_available():  # type: ignore[no-untyped-call]  # others can't change it
         yield
         return
     torch.set_num_threads(1)
