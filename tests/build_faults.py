@@ -94,11 +94,11 @@ class Place:
         self.check_neighbours({"site", ".site.reportgen"})
 
     def check_incomplete(self, told: str) -> None:
-        """Where something that a figure reads failed, a font say, the new site is whole and names the figure."""
+        """Where something that a figure or a page reads failed, a font say, the new site is whole and says so."""
         site = self.directory / "site"
         assert not verify(site).summary
         (problem,) = json.loads((site / "report.json").read_text())["problems"]
-        assert re.fullmatch(r"the figure \w+ raised OSError: .*Input/output error", problem), problem
+        assert re.fullmatch(r"(the figure \w+ raised OSError|templates): .*Input/output error.*", problem), problem
         assert told == f"reportgen: failed: {problem}\n", told
 
     def check_neighbours(self, allowed: set[str]) -> None:

@@ -1,5 +1,6 @@
 """Hashes that say which network it was: of its state dict, and of the source file that builds it."""
 
+import errno
 import hashlib
 import inspect
 import struct
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+
+from reportgen.errors import InputError
 
 
 def state_sha256(module: nn.Module) -> str:
@@ -66,12 +69,15 @@ def _pieces(name: str, value: Any) -> Iterator[Any]:
 def source_sha256(module: nn.Module, factory: Path | None = None) -> str | None:
     """Return the SHA-256 of the file that `factory` names, else of the one with the module's class.
 
-    None where there is no such file: a class typed at a prompt, or compiled.
+    None where there is no such file: a class typed at a prompt, or compiled. Raises InputError for a disk that
+    fails, since a record without the hash would look as if there were none.
     """
     try:
         path = factory or Path(inspect.getfile(type(module)))
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, TypeError):
+    except (OSError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EIO:
+            raise InputError(f"{path.name}: the model's file can't be read any more ({error.strerror})") from error
         return None
 
 

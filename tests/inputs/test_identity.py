@@ -1,5 +1,6 @@
 """Hashes of a network: of everything in its state dict, and of the file that it comes from."""
 
+import errno
 import hashlib
 import struct
 import sys
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from models_for_tests import Residual
+from reportgen.errors import InputError
 from reportgen.inputs.identity import file_of_factory, source_sha256, state_sha256
 
 
@@ -100,3 +102,14 @@ def test_the_source_is_that_of_the_factory_else_of_the_class(tmp_path: Path) -> 
     installed = file_of_factory("torchvision.models.resnet:resnet18", tmp_path)
     assert installed is None or installed.name == "resnet.py"
     assert source_sha256(type("Typed", (nn.Module,), {"__module__": "__nowhere__"})()) is None
+
+
+def test_a_disk_that_fails_is_not_taken_for_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(
+        InputError, match=r"^net\.py: the model's file can't be read any more \(Input/output error\)$"
+    ):
+        source_sha256(Residual(), tmp_path / "net.py")
