@@ -588,15 +588,15 @@ def test_the_number_of_threads_changes_no_byte(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_disk_that_fills_up_ends_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    written = writer._write
+    created = writer._create
 
-    def full(path: Path, data: bytes) -> None:
+    def full(path: Path) -> int:
         if path.name == "conv2.png":
             raise OSError(28, "No space left on device")
-        written(path, data)
+        return created(path)
 
     monkeypatch.setattr("reportgen.driver.cpus", lambda: threads)
-    monkeypatch.setattr(writer, "_write", full)
+    monkeypatch.setattr(writer, "_create", full)
     with pytest.raises(reportgen.OutputError, match="No space left on device"):
         reportgen.build(Residual(), IMAGES, tmp_path / "site", figures=QUICK)
     assert list(tmp_path.iterdir()) == []

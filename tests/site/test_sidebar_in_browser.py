@@ -59,6 +59,7 @@ def press_through(page: Page, *steps: tuple[str, str]) -> None:
     for key, name in steps:
         page.keyboard.press(key)
         expect(page.locator("h1")).to_have_text(name)
+        page.wait_for_load_state()  # keys are listened to when the page's scripts have run
 
 
 def heading(page: Page) -> str:
