@@ -25,7 +25,7 @@ _LABEL = 600_000
 """What each layer in the chart of their similarity takes."""
 _NODE = 50_000
 """What figures keep of a node, besides the numbers of its channels: texts, pages, histograms."""
-_CHANNEL = 12
+_CHANNEL = 18
 """What the record keeps of a channel for each image: its range, packed."""
 _WAITING = 64 << 20
 """What may wait to be written by other threads (see `saving`)."""

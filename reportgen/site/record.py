@@ -4,8 +4,9 @@ The schema is a contract: keys may be added, none is renamed or dropped within s
 """
 
 import json
+import math
 import re
-import zlib
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -105,7 +106,7 @@ class LayerEntry:
 
 
 class StoredData(Mapping[str, Any]):
-    """A figure's data, JSON values by name, of which long lists are kept packed until they are asked for.
+    """A figure's data, JSON values by name, of which long lists of numbers are packed until they are asked for.
 
     A report of many images has millions of numbers, which as Python's objects would take all memory.
     """
@@ -115,7 +116,7 @@ class StoredData(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         value = self._values[name]
-        return json.loads(zlib.decompress(value.content)) if isinstance(value, _Packed) else value
+        return value.unpacked() if isinstance(value, _Packed) else value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -129,13 +130,20 @@ class StoredData(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class _Packed:
+    """Numbers as the bytes of float64, None as NaN, which JSON doesn't have."""
+
     content: bytes
+
+    def unpacked(self) -> list[float | None]:
+        numbers = array("d")
+        numbers.frombytes(self.content)
+        return [None if number != number else number for number in numbers]
 
 
 def _packed(value: Any) -> Any:
-    if not isinstance(value, list) or len(value) < _LONG:
+    if not isinstance(value, list) or len(value) < _LONG or not set(map(type, value)) <= {float, type(None)}:
         return value
-    return _Packed(zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1))
+    return _Packed(array("d", [math.nan if number is None else number for number in value]).tobytes())
 
 
 _LONG = 32
