@@ -297,3 +297,14 @@ def raising() -> nn.Module:
 
 def nothing() -> None:
     """A factory that forgets to return."""
+
+
+class Hidden(nn.Module):
+    """Its last operation is hidden from those who watch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.relu()
+        if x.sum() > 0:
+            with torch._C.DisableTorchFunction():
+                return x * 2
+        return x

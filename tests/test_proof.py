@@ -11,7 +11,7 @@ from torch import nn
 
 import reportgen
 from canned import make_layer, make_record
-from models_for_tests import Counting, InPlaceFirst, Noisy, Residual
+from models_for_tests import Counting, Hidden, InPlaceFirst, Noisy, Residual
 from reportgen.network.capture import GraphNetwork
 from reportgen.network.eager import EagerNetwork
 from reportgen.numerics.finite import is_finite
@@ -60,17 +60,6 @@ def test_without_proof_of_nodes_the_output_is_compared(tmp_path: Path, model: ty
     about = (tmp_path / "site" / "about.html").read_text("utf-8")
     assert "to the bit" in about
     assert "captured = computed" not in about
-
-
-class Hidden(nn.Module):
-    """Its last operation is hidden from those who watch."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.relu()
-        if x.sum() > 0:
-            with torch._C.DisableTorchFunction():
-                return x * 2
-        return x
 
 
 def test_what_could_not_be_compared_is_counted_and_named(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Charts by matplotlib, as PNG for pages and as SVG and PDF for papers.
 
 Same input, same bytes: fonts are matplotlib's own, SVG ids come from a fixed salt, no file bears a date, and what a
-user has set in matplotlib (a matplotlibrc, rcParams, a style) counts for nothing. PDFs
-embed Type 42 (TrueType) fonts, since publishers refuse Type 3.
+user has set in matplotlib (a matplotlibrc, rcParams, a style) counts for nothing. PDFs embed Type 42 (TrueType)
+fonts, since publishers refuse Type 3.
 """
 
 import io

@@ -104,7 +104,7 @@ def _data(
 ) -> dict[str, Any]:
     # Coloured over its own range, a channel's colours end where its values do.
     own = options.scale.mode == "channel"
-    value_low, value_high = ([], []) if own else json_ends(ranges.low, ranges.high)
+    values = () if own else zip(("value_low", "value_high"), json_ends(ranges.low, ranges.high), strict=True)
     first, last = json_ends(low, high)
     return {
         "columns": mosaic.columns,
@@ -118,7 +118,7 @@ def _data(
         "cmap": options.colour_map,
         "low": first,
         "high": last,
-        **({} if own else {"value_low": value_low, "value_high": value_high}),
+        **dict(values),
         "constant": torch.nonzero(ranges.constant).flatten().tolist(),
         "finite": ranges.finite,
     }

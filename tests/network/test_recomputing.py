@@ -12,7 +12,7 @@ import torchvision
 from torch import fx, nn
 from torch.nn import functional
 
-from models_for_tests import ControlFlow, Counting, Noisy, Remembering, Residual, fill
+from models_for_tests import ControlFlow, Counting, Hidden, Noisy, Remembering, Residual, fill
 from reportgen.entities import Activation, Batch
 from reportgen.network.comparison import DIFFERENT, EQUAL, UNKNOWN, Check, same_bits
 from reportgen.network.eager import EagerNetwork, _Watch
@@ -298,17 +298,6 @@ def test_what_raises_only_when_it_is_computed_again_is_not_checked() -> None:
     checks = {event.layer.name: recomputed.check(event.layer.name, value_of(event)) for event in events}
     assert checks["0"] == Check(UNKNOWN, "it could not be computed again (ValueError)")
     assert checks["1"] == Check(EQUAL)
-
-
-class Hidden(nn.Module):
-    """Its last operation is hidden from those who watch."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.relu()
-        if x.sum() > 0:
-            with torch._C.DisableTorchFunction():
-                return x * 2
-        return x
 
 
 def test_an_output_that_nothing_was_seen_to_compute_is_not_checked() -> None:
