@@ -318,7 +318,12 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     _add_model_options(network)
     network.add_argument("--mean", metavar="A,B,C", help="mean of the normalisation, a number a channel")
     network.add_argument("--std", metavar="A,B,C", help="standard deviation of the normalisation")
-    network.add_argument("--batch-size", type=int, metavar="N", help="images a forward pass; default 1")
+    network.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images a forward pass; default 1, or 16 where layers are compared over images",
+    )
     network.add_argument("--categories", metavar="FILE", help="the names of the classes, one a line")
     network.add_argument("--max-pixels", type=int, metavar="N", help="refuse larger images; default 62000000")
     _add_analyses(build.add_argument_group("what is measured"))

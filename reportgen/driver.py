@@ -190,7 +190,7 @@ def _batch_size(plan: Plan, model: Model, timings: Timings) -> tuple[BatchSize, 
     """How many images a forward pass takes, and the network where it had to be learned to find that out."""
     options, images = plan.options, (len(plan.sources), len(plan.further))
     wanted = _images_a_pass(model, options, sum(images))
-    least = min(wanted, least_batch(options.cka_examples))
+    least = min(wanted, least_batch(_examples(options)))
     size = BatchSize(wanted, wanted, max(images), least, given=bool(options.batch_size))
     rooms = memory_rooms()
     if not rooms or not plan.sources:
@@ -218,7 +218,13 @@ def _batch_size(plan: Plan, model: Model, timings: Timings) -> tuple[BatchSize, 
 
 def _images_a_pass(model: Model, options: Options, images: int) -> int:
     """How many images a forward pass should take, of so many."""
-    return model.form.batch_size(batch_size(options.batch_size, options.cka_examples, images))
+    return model.form.batch_size(batch_size(options.batch_size, _examples(options), images))
+
+
+def _examples(options: Options) -> str:
+    """What the examples of layer CKA are; where none is drawn, batches needn't be large enough for it."""
+    drawn = not options.figures or "layer_cka" in options.figures
+    return options.cka_examples if drawn else "positions"
 
 
 def _walked(
@@ -254,7 +260,7 @@ def _walked(
         selection = select(network.layers, options.nodes, options.exclude)
         subject = _subject(network, selection, model, options, len(sources), len(further))
         kinds = figure_kinds(figure_options, subject, options.figures)
-        ledger = Ledger(network, selection)
+        ledger = Ledger(network, selection, writer.scratch())
         if resuming:
             identity = _identity(plan, model, options)
             waiting = resumed(waiting, Checkpoints(identity, network, kinds, ledger), resuming)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -27,6 +27,7 @@ from reportgen.site.record import (
     StatisticsImageEntry,
     StoredData,
 )
+from reportgen.site.store import FigureStore, Place
 
 NOT_SELECTED = "not selected"
 NOT_REACHED = "never computed"
@@ -59,9 +60,13 @@ class _Fate:
 
 
 class Ledger:
-    """Collects fates of layers, figures and images, in the order in which the record lists them."""
+    """Collects fates of layers, figures and images, in the order in which the record lists them.
 
-    def __init__(self, network: Network, selection: Selection) -> None:
+    Figures' entries go to `scratch`, a file that is closed with the last that reads them; without one they stay in
+    memory.
+    """
+
+    def __init__(self, network: Network, selection: Selection, scratch: IO[bytes] | None = None) -> None:
         self._network = network
         self._selection = selection
         self._fates = {name: _Fate() for name in selection.names}
@@ -69,7 +74,7 @@ class Ledger:
         self._images: list[ImageEntry] = []
         self.statistics_images: list[StatisticsImageEntry] = []
         """The images that only feed statistics, in order."""
-        self._figures: list[FigureEntry] = []
+        self._figures = FigureStore(scratch)
         self._problems: list[str] = []
         self.output: Check | None = None
         """How the output of the first walk compares with the model's; None until it was compared."""
@@ -139,11 +144,21 @@ class Ledger:
     @property
     def state(self) -> tuple[Any, ...]:
         """All that was entered so far; it can be set to what another ledger of the same build had."""
-        return self._fates, self._images, self.statistics_images, self._figures, self._problems, self.output
+        return (
+            self._fates,
+            self._images,
+            self.statistics_images,
+            list(self._figures),
+            self._problems,
+            self.output,
+        )
 
     @state.setter
     def state(self, state: tuple[Any, ...]) -> None:
-        self._fates, self._images, self.statistics_images, self._figures, self._problems, self.output = state
+        self._fates, self._images, self.statistics_images, figures, self._problems, self.output = state
+        self._figures.clear()
+        for figure in figures:
+            self._figures.append(figure)
 
     def slug(self, layer: str | None) -> str:
         """Return the slug of the layer of that name, or an empty string for None."""
@@ -162,15 +177,16 @@ class Ledger:
         return self._images
 
     @property
-    def figures(self) -> list[FigureEntry]:
+    def figures(self) -> FigureStore:
         """The figures by image and layer, in an order that does not depend on the batch size."""
         images = {image.id: number for number, image in enumerate(self._images)}
         layers = {layer.name: layer.index for layer in self._network.layers}
 
-        def place(figure: FigureEntry) -> tuple[int, int]:
-            return images.get(figure.image or "", len(images)), layers.get(figure.layer or "", -1)
+        def number(place: Place) -> tuple[int, int]:
+            image, layer = place
+            return images.get(image or "", len(images)), layers.get(layer or "", -1)
 
-        return sorted(self._figures, key=place)
+        return self._figures.ordered(number)
 
     @property
     def problems(self) -> list[str]:

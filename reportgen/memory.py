@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from reportgen.errors import MemoryShortageError
 from reportgen.machine import Room
 from reportgen.network.footprint import Footprint, Value
+from reportgen.site.writer import IN_MEMORY
 
 _MB = 1_000_000
 _THREAD = 72 << 20
@@ -26,7 +27,9 @@ _LABEL = 600_000
 _NODE = 50_000
 """What figures keep of a node, besides the numbers of its channels: texts, pages, histograms."""
 _CHANNEL = 18
-"""What the record keeps of a channel for each image: its range, packed."""
+"""What is known of a channel for each image: its range, packed."""
+_FIGURE = 1_000
+"""What stays in memory of a node's figures for each image: where they are, and the hashes of their files."""
 _WAITING = 64 << 20
 """What may wait to be written by other threads (see `saving`)."""
 _GRAM, _GRAMS = 8 * 64 * 64, 5
@@ -90,9 +93,10 @@ def _forward(footprint: Footprint, job: Job) -> int:
 
 
 def _ranges(values: Sequence[Value], job: Job) -> int:
-    """The ranges of all channels of all images."""
+    """The ranges of all channels of all images, until they go to disk, and where each figure lies there."""
     ranges = job.images * sum(value.channels for value in values)
-    return _CHANNEL * ranges if "channel_grid" in job.kinds else 0
+    held = min(IN_MEMORY, _CHANNEL * ranges) if "channel_grid" in job.kinds else 0
+    return held + _FIGURE * job.images * len(values)
 
 
 def _sums(values: Sequence[Value], job: Job) -> int:

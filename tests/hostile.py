@@ -32,7 +32,7 @@ def cases(full: bool) -> Iterator[tuple[str, int, int]]:
     """
     share = 1 if full else _SAMPLE
     with confined() as process:
-        yield "mutated images", *_tried(_mutated(process, MUTATED // share))
+        yield "mutated images, of 20 formats", *_tried(_mutated(process, MUTATED // share))
         yield "images that lie", *_tried(_in_directories(process, LIARS, liar_fault))
         yield "what is no image file", *_tried(_in_directories(process, SPECIAL, special_fault))
         yield "checkpoints", *_tried(_checkpoints(process))

@@ -458,6 +458,15 @@ def test_the_batch_size_does_not_change_the_figures(by_batch_size: list[Path]) -
     assert one == three
 
 
+@pytest.mark.parametrize(
+    ("figures", "size", "used"),
+    [("channel_sum", 0, 1), ("channel_sum", 3, 3), ("layer_cka", 0, 16), ("layer_cka", 1, 4)],
+)
+def test_batches_are_as_large_as_what_is_drawn_needs(figures: str, size: int, used: int, tmp_path: Path) -> None:
+    report = reportgen.build(Exact(), image_tensors(32), tmp_path / "site", batch_size=size, figures=[figures])
+    assert report.record.options["batch_size"] == used
+
+
 def test_the_batch_size_changes_no_other_option(by_batch_size: list[Path]) -> None:
     one, three = (record_of(site)["options"] for site in by_batch_size)
     assert (one.pop("batch_size"), three.pop("batch_size")) == (1, 3)

@@ -1,9 +1,11 @@
 """SHA256SUMS: the hash of every file of a site, as `sha256sum --check` reads it. Nothing here writes."""
 
 import hashlib
+import io
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from reportgen.errors import OutputError
 
@@ -27,6 +29,10 @@ class Sums:
     def files(self) -> int:
         """How many files there are."""
         return len(self.sums)
+
+    def scratch(self) -> IO[bytes]:
+        """Return a file for what is needed until the site is written; it is no part of it."""
+        return io.BytesIO()
 
     def write(self, name: str, content: bytes | str) -> None:
         """Enter the file `name` (a path within the site, with slashes); text is UTF-8. Several threads may."""

@@ -44,11 +44,13 @@ class Numbering:
         self, figures: Sequence[FigureEntry], images: Sequence[ImageEntry], page_of: Callable[[FigureEntry], str]
     ) -> None:
         self._names = {image.id: image.name for image in images}
-        shown = [(figure, page) for figure in figures if (page := page_of(figure))]
-        self._figures = [figure for figure, _ in shown]
-        self._places = {
-            figure.files[0]: Place(number, page) for number, (figure, page) in enumerate(shown, start=1)
-        }
+        self._all = figures
+        self._shown: list[int] = []
+        self._places: dict[str, Place] = {}
+        for position, figure in enumerate(figures):
+            if page := page_of(figure):
+                self._shown.append(position)
+                self._places[figure.files[0]] = Place(len(self._shown), page)
 
     def place(self, figure: FigureEntry) -> Place | None:
         """Where `figure` is, or None when no page shows it."""
@@ -65,18 +67,22 @@ class Numbering:
     def hint(self, reference: str) -> str:
         """`did you mean ...?` for a reference to nothing, or an empty string."""
         wanted = reference.removeprefix(PREFIX).strip()
-        kinds = dict.fromkeys(figure.kind for figure in self._figures)
+        kinds = dict.fromkeys(figure.kind for figure in self._figures())
         kind = wanted.split("/")[0]
         if kind not in kinds:
             return did_you_mean(kind, kinds)
-        known = ["/".join(_parts(figure)) for figure in self._figures if figure.kind == kind]
+        known = ["/".join(_parts(figure)) for figure in self._figures() if figure.kind == kind]
         return did_you_mean(wanted, known[:_COMPARED])
+
+    def _figures(self) -> Iterator[FigureEntry]:
+        """The figures that pages show, made anew each time: there may be many."""
+        return (self._all[position] for position in self._shown)
 
     @cached_property
     def _by_reference(self) -> Mapping[str, Place]:
         found: dict[str, Place] = {}
         for exact in (True, False):  # a figure's whole name is never taken by another's short one
-            for figure in self._figures:
+            for figure in self._figures():
                 for reference in self._references(figure, exact):
                     found.setdefault(reference, self._places[figure.files[0]])
         return found

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from reportgen.site.lookup import Lookup
 from reportgen.site.neighbourhood import Graph, Neighbourhood
 from reportgen.site.numbering import Numbering
 from reportgen.site.paging import Part, Weight, split, weigh
@@ -150,10 +151,7 @@ class Pages:
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self._figures: dict[tuple[str | None, str | None], list[FigureEntry]] = defaultdict(list)
-        order = {kind.name: kind.order for kind in record.kinds}
-        for figure in sorted(record.figures, key=lambda figure: order.get(figure.kind, 0)):
-            self._figures[figure.layer, figure.image].append(figure)
+        self._figures = Lookup(record)
         self.numbering = Numbering(record.figures, record.images, self._page_of)
 
     def __iter__(self) -> Iterator[Page]:
@@ -182,9 +180,9 @@ class Pages:
         return {layer.name: self._split(layer) for layer in self._selected}
 
     def _split(self, layer: LayerEntry) -> tuple[Part, ...]:
-        drawn = ((image.id, self._figures.get((layer.name, image.id))) for image in self._record.images)
-        panels = [(image, figures) for image, figures in drawn if figures]
-        return split(layer, panels, sum(map(weigh, self._figures.get((layer.name, None), ())), start=Weight(0, 0)))
+        images = [image.id for image in self._record.images if self._figures.has(layer.name, image.id)]
+        panels = ((image, self._figures.of(layer.name, image)) for image in images)
+        return split(layer, panels, sum(map(weigh, self._figures.of(layer.name, None)), start=Weight(0, 0)))
 
     def panel_address(self, layer: str, image: str) -> str:
         """Return the address of what a layer's pages show for an image; of its own page if that is nothing."""
@@ -223,18 +221,18 @@ class Pages:
     @cached_property
     def _pictures(self) -> dict[str, str]:
         first = self._record.images[0].id if self._record.images else ""
-        found = ((layer.slug, self._find(layer.name, first, "channel_sum")) for layer in self._selected)
+        found = ((layer.slug, self._figures.find(layer.name, first, "channel_sum")) for layer in self._selected)
         return {slug: figure.files[0] for slug, figure in found if figure}
 
     @cached_property
     def _bar(self) -> Shown | None:
-        figure = self._find(None, None, "colour_bar")
+        figure = self._figures.find(None, None, "colour_bar")
         return Shown(figure, figure.width, 10, crisp=False) if figure else None
 
     @cached_property
     def _spanning(self) -> list[FigureEntry]:
         """The figures that span layers and images."""
-        return self._figures.get((None, None), [])
+        return self._figures.of(None, None)
 
     @cached_property
     def has_similarity(self) -> bool:
@@ -271,12 +269,6 @@ class Pages:
     def _graph(self) -> Graph:
         return Graph(self._record.layers, self._feeds)
 
-    def _find(self, layer: str | None, image: str | None, kind: str, view: str = "") -> FigureEntry | None:
-        for figure in self._figures.get((layer, image), ()):
-            if figure.kind == kind and figure.data.get("view", "") == view:
-                return figure
-        return None
-
     def _index(self) -> IndexPage:
         images = tuple(
             Panel(
@@ -295,7 +287,7 @@ class Pages:
 
     def _top(self, image: ImageEntry) -> str:
         """The most probable class with its probability, from the first output that is class scores."""
-        for figure in self._figures.get((None, image.id), ()):
+        for figure in self._figures.of(None, image.id):
             if figure.kind == "predictions":
                 return top_class(figure)
         return ""
@@ -336,15 +328,15 @@ class Pages:
             layer.name.rsplit(".", 1)[-1],
             self.layer_address(layer.name),
             tuple(thumbnail for thumbnail in thumbnails if thumbnail),
-            flags_of(layer, self._find(layer.name, None, "health")),
+            flags_of(layer, self._figures.find(layer.name, None, "health")),
         )
 
     def _layer(self, position: int, part: Part) -> LayerPage:
         layer = self._selected[position]
-        spanning = self._figures.get((layer.name, None), ()) if part.number == 1 else ()
+        spanning = self._figures.of(layer.name, None) if part.number == 1 else ()
         images = [image for image in self._record.images if image.id in part.images]
-        keys = [(layer.name, None), *((layer.name, image.id) for image in self._record.images)]
-        present = {figure.kind for key in keys for figure in self._figures.get(key, ())}
+        everywhere = (None, *(image.id for image in self._record.images))
+        present = {kind for image in everywhere for kind in self._figures.kinds(layer.name, image)}
         return LayerPage(
             path=part.address,
             layer=layer,
@@ -372,7 +364,7 @@ class Pages:
                 yield Jump(image, self._shown(None, image.id, "input", "seen", 36), elsewhere)
 
     def _panel(self, layer: LayerEntry, image: ImageEntry) -> Panel:
-        figures = tuple(self._show(figure) for figure in self._figures.get((layer.name, image.id), ()))
+        figures = tuple(self._show(figure) for figure in self._figures.of(layer.name, image.id))
         return Panel(image, image_address(image), self._shown(None, image.id, "input", "seen", SHOWN_MAP), figures)
 
     def _neighbour(self, position: int) -> Link | None:
@@ -390,7 +382,7 @@ class Pages:
             image=image,
             before=self._image_link(position - 1),
             after=self._image_link(position + 1),
-            figures=tuple(self._show(figure) for figure in self._figures.get((None, image.id), ())),
+            figures=tuple(self._show(figure) for figure in self._figures.of(None, image.id)),
             strips=self._strips(image),
             bar=self._bar,
         )
@@ -415,7 +407,7 @@ class Pages:
 
     def _shown(self, layer: str | None, image: str, kind: str, view: str, side: int) -> Shown | None:
         """The figure inside a square of `side` pixels, or None when there is none."""
-        figure = self._find(layer, image, kind, view)
+        figure = self._figures.find(layer, image, kind, view)
         if figure is None:
             return None
         factor = side / max(figure.width, figure.height)

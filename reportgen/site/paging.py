@@ -4,7 +4,7 @@ A browser slows down over pages of many elements, so parts are filled up to a nu
 are estimated from the data, never below what the templates make of it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,7 @@ def _leaves(data: Any) -> int:
 
 
 def split(
-    layer: LayerEntry, panels: Sequence[tuple[str, Sequence[FigureEntry]]], first: Weight, room: Weight = ROOM
+    layer: LayerEntry, panels: Iterable[tuple[str, Sequence[FigureEntry]]], first: Weight, room: Weight = ROOM
 ) -> tuple[Part, ...]:
     """Divide the panels of a layer (an image's id with its figures) among its pages, in order.
 
@@ -92,7 +92,7 @@ def split(
 
 
 def _groups(
-    panels: Sequence[tuple[str, Sequence[FigureEntry]]], taken: Weight, room: Weight
+    panels: Iterable[tuple[str, Sequence[FigureEntry]]], taken: Weight, room: Weight
 ) -> Iterator[list[str]]:
     ids: list[str] = []
     for image, figures in panels:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ class Record:
     model: ModelEntry
     images: list[ImageEntry]
     layers: list[LayerEntry]
-    figures: list[FigureEntry]
+    figures: Sequence[FigureEntry]
     kinds: list[KindEntry]
     problems: list[str]
     """What failed, a line each: figures that could not be drawn, nodes that raised."""
@@ -237,7 +237,7 @@ def json_parts(record: Record) -> Iterator[str]:
 
 
 def _value_json(value: Any) -> Iterator[str]:
-    if not isinstance(value, list):
+    if not isinstance(value, Sequence) or isinstance(value, str):
         yield _dump(value)
         return
     yield "["

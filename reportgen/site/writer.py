@@ -20,11 +20,12 @@ import secrets
 import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from reportgen.errors import OutputError
 from reportgen.names import listed
@@ -42,6 +43,8 @@ except ImportError:  # Windows: then a build holds its target by having made the
 _GLANCE = 400
 """Characters of a record within which it names its generator."""
 _LOCK, _NEW, _OLD, _STATE = "lock", "site", "old", "state"
+IN_MEMORY = 8 << 20
+"""Bytes of a scratch file before it goes to disk: that of most reports never does."""
 _NEW_STATE = f"{_STATE}.new"
 _SIGNATURE = b"reportgen\n"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -106,6 +109,10 @@ class SiteWriter(Sums):
 
     def __exit__(self, *_: object) -> None:
         self.discard()
+
+    def scratch(self) -> IO[bytes]:
+        """Return a file that has no name, beside the new site; a small one stays in memory."""
+        return self._opened.scratch()
 
     def _keep(self, name: str, parts: Iterator[bytes]) -> None:
         self._opened.write(name, parts)
@@ -313,6 +320,9 @@ class _Place:
                 path.unlink()  # not overwritten: it may be a link to the old site's file
                 descriptor = _create(path)
             _fill(descriptor, parts)
+
+    def scratch(self) -> IO[bytes]:
+        return tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._path))
 
     def link(self, source: Path, without: set[str]) -> None:
         """Let the draft have the directories of `source`, and its files but those named in `without`."""
