@@ -48,11 +48,9 @@ def base_url(record: Record) -> str:
 
 def preview(record: Record) -> FigureEntry | None:
     """The picture made for previews; in reports of earlier versions the first image."""
-    for kind in (PREVIEW, "input"):
-        for figure in record.figures:
-            if figure.kind == kind:
-                return figure
-    return None
+    last_first = (figure for figure in reversed(record.figures) if figure.kind == PREVIEW)  # it stands at the end
+    inputs = (figure for figure in record.figures if figure.kind == "input")
+    return next(last_first, None) or next(inputs, None)
 
 
 def _title(page: Page, record: Record) -> str:

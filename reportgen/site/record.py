@@ -112,38 +112,42 @@ class StoredData(Mapping[str, Any]):
     """
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        self._values = {name: _packed(value) for name, value in data.items()}
+        packed = {name: content for name, value in data.items() if (content := _packed(value)) is not None}
+        self.state: tuple[dict[str, Any], list[str]] = ({**data, **packed}, list(packed))
+        """The values by name, and the names of those that are packed: plain objects."""
+
+    @classmethod
+    def of(cls, state: tuple[dict[str, Any], list[str]]) -> "StoredData":
+        """Return the data that had this `state`."""
+        made = cls.__new__(cls)
+        made.state = state
+        return made
 
     def __getitem__(self, name: str) -> Any:
-        value = self._values[name]
-        return value.unpacked() if isinstance(value, _Packed) else value
+        values, packed = self.state
+        return _unpacked(values[name]) if name in packed else values[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self.state[0])
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.state[0])
 
     def __repr__(self) -> str:
         return repr(dict(self))
 
 
-@dataclass(frozen=True)
-class _Packed:
-    """Numbers as the bytes of float64, None as NaN, which JSON doesn't have."""
-
-    content: bytes
-
-    def unpacked(self) -> list[float | None]:
-        numbers = array("d")
-        numbers.frombytes(self.content)
-        return [None if number != number else number for number in numbers]
-
-
-def _packed(value: Any) -> Any:
+def _packed(value: Any) -> bytes | None:
+    """A long list of floats as the bytes of float64, None as NaN, which JSON doesn't have; None for all else."""
     if not isinstance(value, list) or len(value) < _LONG or not set(map(type, value)) <= {float, type(None)}:
-        return value
-    return _Packed(array("d", [math.nan if number is None else number for number in value]).tobytes())
+        return None
+    return array("d", [math.nan if number is None else number for number in value]).tobytes()
+
+
+def _unpacked(content: bytes) -> list[float | None]:
+    numbers = array("d")
+    numbers.frombytes(content)
+    return [None if number != number else number for number in numbers]
 
 
 _LONG = 32
