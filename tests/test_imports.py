@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listing": {"entities", "inputs", "network"},
     "rebuilding": {"driver", "inputs", "options", "site", "timings"},
     "measuring": {"entities", "figures", "ledger", "network", "numerics", "progress", "timings"},
-    "memory": {"machine", "network"},
+    "memory": {"machine", "network", "site"},
     "saving": {"figures", "numerics", "timings"},
     "timings": set(),
     "machine": set(),
