@@ -37,6 +37,7 @@ CHART_BLOCKS, TABLE_BLOCKS = 24, 12
 """The chart marks, and the table of means has, at most so many blocks of the module tree."""
 _NEIGHBOURS = 8
 _SEED = 0
+_NOT_FINITE = "it has values that are not finite"
 _LARGEST = 1e150
 """Products of larger entries of Gram matrices, and their sums, would leave float64."""
 
@@ -119,12 +120,12 @@ class LayerCKA(BaseKind):
         features, cause = self._features(activation)
         if features:
             kernels = [gram(one) for one in features]
-            row.constant = row.constant and all(kernel.constant for kernel in kernels)
             grams = torch.stack([kernel.matrix for kernel in kernels]).cpu()
             if float(grams.abs().max()) < _LARGEST:
+                row.constant = row.constant and all(kernel.constant for kernel in kernels)
                 self._grams[activation.layer.name] = grams
             else:
-                cause = "its values are too large to be compared in float64"
+                cause = _why_unusable(activation.value)
         row.cause = cause or row.cause
 
     def _features(self, activation: Activation) -> tuple[list[torch.Tensor], str]:
@@ -133,11 +134,11 @@ class LayerCKA(BaseKind):
         if not isinstance(value, torch.Tensor) or activation.layer.op == "get_attr":
             return [], activation.reading.reason or "its value is not a tensor"
         real = as_real(value) if maps is None or self._images else as_real(maps)
-        if not is_finite(real):
-            return [], "it has values that are not finite"
-        if self._images:
+        if self._images:  # values that are not finite show in their products
             per_image = value.dim() >= 2 and value.shape[0] == len(activation.images)
             return ([real.flatten(1)], "") if per_image else ([], "its first axis is not the images")
+        if not is_finite(real):
+            return [], _NOT_FINITE
         if maps is None or maps.shape[2] * maps.shape[3] < 2:
             return [], "it has no positions to compare, and the examples are positions"
         return [positions(one) for one in real], ""
@@ -298,6 +299,12 @@ class LayerCKA(BaseKind):
             f"Examples are positions{why}: {number} ({count(images, 'image')}, each a batch, its "
             f"maps on a common grid of {GRID} × {GRID}; finer maps are averaged, coarser ones interpolated)."
         )
+
+
+def _why_unusable(value: object) -> str:
+    """Why a value's Gram matrix can't be used."""
+    finite = isinstance(value, torch.Tensor) and is_finite(as_real(value))
+    return "its values are too large to be compared in float64" if finite else _NOT_FINITE
 
 
 def positions(maps: torch.Tensor) -> torch.Tensor:

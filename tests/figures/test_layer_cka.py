@@ -230,6 +230,19 @@ def test_dead_constant_and_non_finite_layers_are_undefined_with_the_cause() -> N
     assert np.isfinite(found[names.index("conv"), names.index("relu")])
 
 
+@pytest.mark.parametrize("count", [2, 32])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_layer_with_a_value_that_is_not_finite_says_so_whatever_the_examples_are(
+    count: int, value: float
+) -> None:
+    images = torch.randn(count, 3, 16, 16)
+    images[-1, 0, 5, 5] = value
+    names, found, facts, _ = run(network(), [images])
+    first = names[0]
+    assert facts["undefined"][first] == "it has values that are not finite"
+    assert np.isnan(found[0]).all()
+
+
 def test_a_batch_of_identical_images_is_undefined_by_images() -> None:
     one = torch.randn(1, 3, 8, 8).expand(6, -1, -1, -1)
     _, found, facts, _ = run(network(), [one], FigureOptions(cka_examples="images"))

@@ -113,3 +113,21 @@ def test_wide_features_are_taken_in_parts() -> None:
     centred_ = wide - wide.mean(0)
     torch.testing.assert_close(gram(wide).matrix, centred_ @ centred_.T)
     assert not math.isnan(cka(wide, wide))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
+@pytest.mark.parametrize("outlier", [None, 0, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gram_matrices_keep_their_digits_far_from_zero(
+    offset: float, outlier: int | None, dtype: torch.dtype
+) -> None:
+    features = (torch.randn(7, 500, dtype=torch.float64) + offset).to(dtype)
+    if outlier is not None:
+        features[outlier] += 1e4
+    before = features.clone()
+    exact = features.numpy().astype(np.longdouble)
+    exact -= exact.mean(0)
+    wanted = exact @ exact.T
+    found = gram(features).matrix.numpy()
+    assert np.abs(found - wanted).max() <= 1e-12 * np.abs(wanted).max()
+    assert torch.equal(features, before)
