@@ -43,7 +43,7 @@ except ImportError:  # Windows: then a build holds its target by having made the
 _GLANCE = 400
 """Characters of a record within which it names its generator."""
 _LOCK, _NEW, _OLD, _STATE = "lock", "site", "old", "state"
-IN_MEMORY = 8 << 20
+IN_MEMORY = 1 << 20
 """Bytes of a scratch file before it goes to disk: that of most reports never does."""
 _NEW_STATE = f"{_STATE}.new"
 _SIGNATURE = b"reportgen\n"
