@@ -16,7 +16,7 @@ from reportgen.errors import UsageError
 from reportgen.inputs.images import BadImage, ImageSource
 from reportgen.inputs.models import Model
 from reportgen.options import Options
-from reportgen.site.illustrations import Illustrated
+from reportgen.site.illustrations import Illustrated, unnamed
 from reportgen.site.record import LayerEntry, Record
 
 UNNAMED = "not named"
@@ -106,7 +106,8 @@ def anonymous_captions(
 ) -> Illustrated:
     """Return the captions with those of images under the images' new ids: `images/cat` becomes `images/image-1`.
 
-    Raises UsageError for a caption of no image, whose key would tell a file's name.
+    Pictures in them are called by number. Raises UsageError for a caption of no image, whose key would tell a
+    file's name, and for a picture whose name can't be taken out.
     """
     ids = {f"images/{new.id}": f"images/{new.id}" for new in numbered}
     ids |= {f"images/{old.id}": f"images/{new.id}" for old, new in zip(named, numbered, strict=True)}
@@ -116,6 +117,7 @@ def anonymous_captions(
             f"captions/{stray}.md belongs to no image, and its name would be in the report; with --anonymous, call "
             "it after an image, or leave it out"
         )
+    captions = unnamed(captions)
     texts = {ids.get(key, key): text for key, text in captions.texts.items()}
     entries = [
         dataclasses.replace(entry, caption=ids.get(entry.caption, entry.caption)) for entry in captions.entries

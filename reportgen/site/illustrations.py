@@ -10,7 +10,7 @@ of its name: `static/picture.<hash>.png`.
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -110,6 +110,35 @@ def local_name(address: str) -> str:
     except UnicodeDecodeError:
         return ""
     return "" if name.startswith("/") or _UNFIT.search(name) else name
+
+
+def unnamed(captions: Illustrated) -> Illustrated:
+    """Return the captions with their pictures called `picture-1`, `picture-2`...: no text then names their files.
+
+    Raises UsageError for an address that is written otherwise than it reads, so that it isn't found in its text.
+    """
+    files = list(dict.fromkeys(entry.file for entry in captions.entries))
+    names: dict[str, dict[str, str]] = {key: {} for key in captions.texts}
+    for entry in captions.entries:
+        names[entry.caption][entry.reference] = f"picture-{files.index(entry.file) + 1}"
+    texts = {key: _renamed(key, text, names[key]) for key, text in captions.texts.items()}
+    entries = [replace(entry, reference=names[entry.caption][entry.reference]) for entry in captions.entries]
+    return Illustrated(texts, list(dict.fromkeys(entries)), captions.files)
+
+
+def _renamed(key: str, text: str, names: Mapping[str, str]) -> str:
+    """The text with each address in `names` replaced, wherever it stands by itself."""
+    if not names:
+        return text
+    known = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    changed = re.sub(rf"(?<![\w./%-])(?:{known})(?![\w/%-]|\.\w)", lambda found: names[found[0]], text)
+    wanted = list(dict.fromkeys(names.get(address, address) for address in pictures_in(text)))
+    if pictures_in(changed) != wanted:
+        raise UsageError(
+            f"captions/{key}.md: one of its pictures ({', '.join(names)}) is named so that the name can't be taken "
+            "out; with --anonymous, write plain paths without escapes, or leave the picture out"
+        )
+    return changed
 
 
 class Gallery:

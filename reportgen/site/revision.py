@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reportgen.errors import InputError, UsageError
-from reportgen.site.illustrations import Encode, Illustrated, read_illustrated
+from reportgen.site.illustrations import Encode, Illustrated, read_illustrated, unnamed
 from reportgen.site.record import FILE_NAME, Record, read_record, to_json
 from reportgen.site.render import Rendered, render
 from reportgen.site.theme import PROBLEM, Theme
@@ -56,6 +56,7 @@ def rewrite(
     fresh = Illustrated()
     if captions is not None:
         fresh = read_illustrated(captions, encode)
+        fresh = unnamed(fresh) if record.options.get("anonymous") else fresh
         changes |= {"captions": fresh.texts, "illustrations": list(fresh.entries)}
     if title:
         changes["title"] = title
