@@ -28,7 +28,7 @@ CAPTIONS = {
     "| layer | job |\n|---|---:|\n| stem | edges |\n\n[elsewhere](https://example.org/?a=1&b=2)\n",
     "about.md": "Built for the tests.",
     "layers/stem.conv.md": "The **first** filters.[^1]\n\n[^1]: Untrained ones.",
-    "layers/block.*.md": "Somewhere in the block: ![a ring](../pictures/ring.png \"It goes around\")",
+    "layers/block.*.md": 'Somewhere in the block: ![a ring](../pictures/ring.png "It goes around")',
     "images/disc.md": "A disc, drawn by the test.",
     "figures/channel_grid.md": "Look for edges.[^1]\n\n[^1]: See [[block.relu]].",
 }
