@@ -63,9 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture.paste("white", (3, 4, 9, 9))
         picture.save(place / name)
     (place / "captions").mkdir()
-    (place / "captions" / "index.md").write_text(
-        "Look at [[0]]: ![A square](../captions/./square.png) ![](square.png)"
-    )
+    (place / "captions" / "index.md").write_text("Look at [[0]]: ![A square](./square.png) ![](square.png)")
     Image.new("RGB", (9, 9), "olive").save(place / "captions" / "square.png")
     assert main(["build", "--config", str(place / "report.toml"), "--quiet"]) == 0
     return place

@@ -7,6 +7,7 @@ leads out is never opened. What is stored is made of a picture's pixels alone, u
 of its name: `static/picture.<hash>.png`.
 """
 
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,11 +82,11 @@ class _Reader:
 
     def _find(self, folder: str, address: str) -> Path | None:
         """The file within the captions that `address` leads to from `folder`; None when there is none."""
-        name = local_name(address)
-        inside = posixpath.normpath(posixpath.join(folder, name)) if name else ".."
-        if inside.split("/")[0] == "..":
-            return None
         try:
+            name = os.fsdecode(local_name(address).encode())  # names of files are UTF-8 whatever the locale
+            inside = posixpath.normpath(posixpath.join(folder, name)) if name else ".."
+            if inside.split("/")[0] == "..":
+                return None
             path = (self._root / inside).resolve()
             return path if path.is_relative_to(self._root) and path.is_file() else None
         except (OSError, RuntimeError, ValueError):  # names that no file can have, links in a ring
