@@ -88,14 +88,15 @@ def render(
 ) -> "Revision":
     """Write the pages of the site `site` again from its record, with other words or looks if given.
 
-    `captions` is a directory of Markdown files, `templates` one of templates and static files that replace single
-    built-in ones, `base_url` the site's address on the web. What is not given stays as it is; `templates="none"`
-    and `base_url="none"` go back to the built-in templates and to no address. A site that has templates of its
-    own must be given them again, or "none", since it does not hold them.
+    `captions` is a directory of Markdown files and the pictures that they show, `templates` one of templates and
+    static files that replace single built-in ones, `base_url` the site's address on the web. What is not given
+    stays as it is; `templates="none"` and `base_url="none"` go back to the built-in templates and to no address. A
+    site that has templates of its own must be given them again, or "none", since it does not hold them.
 
     Needs no model and does not load torch. Raises UsageError (for a template that fails, too), InputError when
     `site` is no report or not whole, OutputError; the site is then as it was.
     """
+    from reportgen.illustrating import encode
     from reportgen.site.revision import rewrite
     from reportgen.site.theme import Theme
 
@@ -104,6 +105,7 @@ def render(
     return rewrite(
         Path(site),
         captions=Path(captions) if captions else None,
+        encode=encode,
         title=title,
         theme=None if templates is None else Theme(options.templates),
         base_url=None if base_url is None else options.base_url,

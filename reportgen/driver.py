@@ -4,7 +4,7 @@ import dataclasses
 import gc
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,6 +18,7 @@ from reportgen.errors import IncompleteError, MemoryShortageError, UsageError, s
 from reportgen.figures.base import Figure, FigureOptions, Subject
 from reportgen.figures.layer_cka import batch_size, examples_with, least_batch
 from reportgen.figures.registry import check_kinds, figure_kinds, known_kinds, read_options
+from reportgen.illustrating import encode
 from reportgen.inputs.ahead import ahead
 from reportgen.inputs.batches import batches, usable
 from reportgen.inputs.forms import check_call
@@ -62,7 +63,7 @@ from reportgen.progress import Progress
 from reportgen.recording import environment, make_record, recorded_options
 from reportgen.report import Report as Report
 from reportgen.saving import Saver, saving
-from reportgen.site.captions import read_captions
+from reportgen.site.illustrations import Illustrated, read_illustrated
 from reportgen.site.manifest import Sums
 from reportgen.site.record import FILE_NAME, Record, json_parts
 from reportgen.site.render import Rendered, check_theme, render
@@ -85,7 +86,7 @@ class Plan:
     further: tuple[ImageSource, ...]
     options: Options
     figure_options: FigureOptions
-    captions: Mapping[str, str]
+    captions: Illustrated
     theme: Theme
     directory: Path | None = None
     bad: list[BadImage] = field(default_factory=list)
@@ -126,7 +127,7 @@ def make_plan(
     items: Iterable[Item],
     options: Options,
     directory: Path | None = None,
-    captions: Mapping[str, str] | None = None,
+    captions: Illustrated | None = None,
 ) -> Plan:
     """Check what can be checked before a model is loaded: options, captions (unless given), images. ReportError."""
     source_date()
@@ -134,7 +135,7 @@ def make_plan(
     theme = Theme(options.templates)
     check_theme(theme)
     if captions is None:
-        captions = read_captions(options.captions).texts if options.captions else {}
+        captions = read_illustrated(options.captions, encode) if options.captions else Illustrated()
     bad: list[BadImage] = []
     skip = bad.append if options.skip_bad else None
     sources = find_images(items, skip, options.max_pixels)
@@ -394,8 +395,15 @@ def _subject(
 def publishable(record: Record, plan: Plan) -> tuple[Record, Rendered]:
     """Return the pages, and the record that they are made of: with the built-in templates where the user's fail.
 
+    The pictures of the captions come with the pages.
+
     What was measured is not thrown away for a slip in a template: that is told, and `reportgen render` mends it.
     """
+    record, rendered = _rendered(record, plan)
+    return record, dataclasses.replace(rendered, binaries={**rendered.binaries, **plan.captions.files})
+
+
+def _rendered(record: Record, plan: Plan) -> tuple[Record, Rendered]:
     options = plan.options
     try:
         return record, render(record, plan.theme)

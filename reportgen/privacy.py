@@ -16,6 +16,7 @@ from reportgen.errors import UsageError
 from reportgen.inputs.images import BadImage, ImageSource
 from reportgen.inputs.models import Model
 from reportgen.options import Options
+from reportgen.site.illustrations import Illustrated, unnamed
 from reportgen.site.record import LayerEntry, Record
 
 UNNAMED = "not named"
@@ -101,21 +102,27 @@ def anonymous_refusals(bad: Sequence[BadImage], noun: str = "unreadable image") 
 
 
 def anonymous_captions(
-    captions: Mapping[str, str], named: Sequence[ImageSource], numbered: Sequence[ImageSource]
-) -> dict[str, str]:
+    captions: Illustrated, named: Sequence[ImageSource], numbered: Sequence[ImageSource]
+) -> Illustrated:
     """Return the captions with those of images under the images' new ids: `images/cat` becomes `images/image-1`.
 
-    Raises UsageError for a caption of no image, whose key would tell a file's name.
+    Pictures in them are called by number. Raises UsageError for a caption of no image, whose key would tell a
+    file's name, and for a picture whose name can't be taken out.
     """
     ids = {f"images/{new.id}": f"images/{new.id}" for new in numbered}
     ids |= {f"images/{old.id}": f"images/{new.id}" for old, new in zip(named, numbered, strict=True)}
-    stray = next((key for key in captions if key.startswith("images/") and key not in ids), None)
+    stray = next((key for key in captions.texts if key.startswith("images/") and key not in ids), None)
     if stray:
         raise UsageError(
             f"captions/{stray}.md belongs to no image, and its name would be in the report; with --anonymous, call "
             "it after an image, or leave it out"
         )
-    return {ids.get(key, key): text for key, text in captions.items()}
+    captions = unnamed(captions)
+    texts = {ids.get(key, key): text for key, text in captions.texts.items()}
+    entries = [
+        dataclasses.replace(entry, caption=ids.get(entry.caption, entry.caption)) for entry in captions.entries
+    ]
+    return Illustrated(texts, entries, captions.files)
 
 
 def anonymous_model(model: Model) -> Model:

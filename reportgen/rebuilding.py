@@ -17,6 +17,7 @@ from reportgen.inputs.images import ImageSource, Item, sha256_of_image
 from reportgen.inputs.weights import find_file, sha256_of
 from reportgen.names import listed
 from reportgen.options import Options, make_options
+from reportgen.site.illustrations import Illustrated
 from reportgen.site.manifest import Sums, read_manifest
 from reportgen.site.record import FILE_NAME, Record, json_parts, read_record
 from reportgen.site.verify import Difference, compare
@@ -62,7 +63,7 @@ def rebuild(
     given = list(items)
     if not given:
         raise UsageError(f"{site}: give its images again: {listed([image.name for image in record.images])}")
-    plan = make_plan(wanted, given, options, directory, record.captions)
+    plan = make_plan(wanted, given, options, directory, _captions(site, record))
     _check_source(wanted, record, base)
     _check_images(plan, record)
     sums = Sums()
@@ -72,6 +73,12 @@ def rebuild(
         sums.write(name, content)
     sums.write_parts(FILE_NAME, json_parts(found))
     return Rebuilt(compare(expected, sums.sums), tuple(_notes(record.environment, found.environment)))
+
+
+def _captions(site: Path, record: Record) -> Illustrated:
+    """The captions with the pictures that the site has; one that it lacks stays missing."""
+    files = {name: (site / name).read_bytes() for name in record.illustrated if (site / name).is_file()}
+    return Illustrated(record.captions, record.illustrations, files)
 
 
 def _options(
@@ -165,6 +172,7 @@ def _as_recorded(found: Record, record: Record) -> Record:
         found,
         title=record.title,
         captions=record.captions,
+        illustrations=record.illustrations,
         options={**found.options, **paths},
         notes=record.notes,
     )

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from reportgen.network.base import Network
 from reportgen.network.isolation import count_parameters, device_and_dtype
 from reportgen.options import Options, source_date
 from reportgen.privacy import anonymous_options, private, recorded_value
+from reportgen.site.illustrations import Illustrated
 from reportgen.site.record import ModelEntry, Record, SkippedImageEntry
 
 _EXTRAS = {"timm": ("timm",), "hf": ("transformers",)}
@@ -34,7 +35,7 @@ def make_record(
     network: Network,
     ledger: Ledger,
     kinds: Sequence[FigureKind],
-    captions: Mapping[str, str],
+    captions: Illustrated,
     options: Options,
     bad: Sequence[BadImage],
     notes: Sequence[str],
@@ -61,7 +62,7 @@ def make_record(
         figures=ledger.figures,
         kinds=kind_entries(kinds),
         problems=ledger.problems,
-        captions=captions,
+        captions=captions.texts,
         environment=environment(model),
         options=recorded_options(options),
         generator=f"reportgen {reportgen.__version__}",
@@ -69,6 +70,7 @@ def make_record(
         proof=ledger.proof,
         skipped_images=[SkippedImageEntry(image.name, image.reason) for image in bad],
         notes=list(notes),
+        illustrations=list(captions.entries),
     )
     return private(record, anonymous=options.anonymous)
 

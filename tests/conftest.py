@@ -28,7 +28,7 @@ CAPTIONS = {
     "| layer | job |\n|---|---:|\n| stem | edges |\n\n[elsewhere](https://example.org/?a=1&b=2)\n",
     "about.md": "Built for the tests.",
     "layers/stem.conv.md": "The **first** filters.[^1]\n\n[^1]: Untrained ones.",
-    "layers/block.*.md": "Somewhere in the block.",
+    "layers/block.*.md": 'Somewhere in the block: ![a ring](../pictures/ring.png "It goes around")',
     "images/disc.md": "A disc, drawn by the test.",
     "figures/channel_grid.md": "Look for edges.[^1]\n\n[^1]: See [[block.relu]].",
 }
@@ -143,11 +143,15 @@ def tiny_images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
 
 @pytest.fixture(scope="session")
 def tiny_captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a caption for every kind of place."""
+    """A directory with a caption for every kind of place, one of them with a picture."""
     directory = tmp_path_factory.mktemp("texts") / "captions"
     for name, text in CAPTIONS.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(text, encoding="utf-8")
+    ring = Image.new("RGB", (60, 40), "white")
+    ImageDraw.Draw(ring).ellipse((12, 4, 44, 36), outline="teal", width=5)
+    (directory / "pictures").mkdir()
+    ring.save(directory / "pictures" / "ring.png")
     return directory
 
 

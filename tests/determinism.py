@@ -331,7 +331,10 @@ def _make_inputs(place: Path) -> None:
     for name in NAMES[1:3]:
         shutil.copy(place / "images-8" / name, place / "images-2")
     _draw(place / "more" / "further.png", len(NAMES))
-    (place / "captions" / "index.md").write_text("Look at [[stem.0]], in İstanbul.\n", encoding="utf-8")
+    (place / "captions" / "index.md").write_text(
+        "Look at [[stem.0]], in İstanbul: ![x](şekil.png)\n", encoding="utf-8"
+    )
+    _draw(place / "captions" / "şekil.png", len(NAMES) + 1)
     (place / "captions" / "images" / f"{Path(NAMES[2]).stem}.md").write_text("Süß.\n", encoding="utf-8")
     for directory in ("traps", homes[1]):
         (place / directory / "matplotlibrc").write_text(RCFILE)

@@ -13,7 +13,18 @@ from confined import Confined, confined
 from hostile_checkpoints import GOOD, MAKERS
 from hostile_checkpoints import faults_of as checkpoint_fault
 from hostile_images import FORMATS, LIARS, SPECIAL, faults_of, liar_fault, mutations, special_fault
-from hostile_texts import PAYLOADS, caption_fault, caption_image_fault, page_faults, slug_faults, texts
+from hostile_texts import (
+    ELSEWHERE,
+    PAYLOADS,
+    REFUSED,
+    caption_fault,
+    caption_file_fault,
+    caption_image_fault,
+    page_faults,
+    slug_faults,
+    texts,
+    trapped_captions,
+)
 
 MUTATED = 6_000
 STRINGS = 50_000
@@ -37,7 +48,7 @@ def cases(full: bool) -> Iterator[tuple[str, int, int]]:
         yield "what is no image file", *_tried(_in_directories(process, SPECIAL, special_fault))
         yield "checkpoints", *_tried(_checkpoints(process))
     yield "captions", *_tried(caption_fault(text) for text in texts(STRINGS // 2 // share))
-    yield "images in captions", *_tried(caption_image_fault(payload) for payload in PAYLOADS)
+    yield "images in captions", *_tried(_pictures())
     yield "names, in every place of every page", *_tried(page_faults(text) for text in PAYLOADS)
     yield "slugs", *_tried(slug_faults(texts(STRINGS // share)))
 
@@ -66,6 +77,13 @@ def _in_directories(
     for name in names:
         with tempfile.TemporaryDirectory() as directory:
             yield fault(process, name, Path(directory))
+
+
+def _pictures() -> Iterator[str]:
+    yield from map(caption_image_fault, PAYLOADS)
+    with trapped_captions() as captions:
+        for address in (*ELSEWHERE, *REFUSED, *PAYLOADS):
+            yield caption_file_fault(captions, address)
 
 
 def _checkpoints(process: Confined) -> Iterator[str]:

@@ -3,18 +3,28 @@
 import dataclasses
 import functools
 import json
+import os
 import random
 import re
+import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
 import html5lib
+from PIL import Image
 
 from canned import IMAGES, KINDS, LAYERS, figures_of, make_record
+from hostile_images import png
+from reportgen.errors import UsageError
+from reportgen.illustrating import encode
 from reportgen.names import slugify
 from reportgen.site.captions import to_html
+from reportgen.site.illustrations import read_illustrated
 from reportgen.site.record import Record, SkippedImageEntry
 from reportgen.site.render import render
 
@@ -76,6 +86,20 @@ PAYLOADS = (
     "\n\n# Heading\n\n- list\n\n---\n",
     "a\\b/c:d*e?f|g%2e%2e%2f#h&i=j;k",
 )
+ELSEWHERE = (
+    "../secret.png", "../../secret.png", "./../secret.png", "x/../../secret.png", "%2e%2e/secret.png",
+    "..%2fsecret.png", "%2E%2E%2Fsecret.png", "%252e%252e/secret.png", "..\\secret.png", "..%5csecret.png",
+    "../captions/own.png", ".far/secret.png", "link.png", "LINK.PNG", "link.png?x#y", "ring.png", "device.png",
+    "pipe.png", "directory.png", "directory.png/", ".", "..", "/etc/passwd", "file:///etc/passwd",
+    "FILE:/etc/passwd", "file:secret.png", "C:\\secret.png", "c:secret.png", "//host/secret.png",
+    "\\\\host\\share\\secret.png", "https://example.org/x.png", "HtTp://example.org/x.png", "own.png%00", "%00",
+    "own.png%0a", "data:image/svg+xml,<svg onload=alert(1)>", f"javascript:{RUN}", "&#106;avascript:own.png",
+    "\x02wzxhzdk:0\x03", "own.png' onerror='x", 'own.png" onerror="x', "x" * 5_000,
+)  # fmt: skip
+"""Addresses of pictures that are none in the directory of the captions."""
+REFUSED = ("script.svg", "huge.png", "cut.png", "./cut.png", "%68uge.png")
+"""Files of that directory which can't be shown."""
+OWN, SECRET = (0, 128, 128), (255, 0, 0)
 _PARTS = (
     *(part for payload in PAYLOADS for part in re.findall(r"\w+|\W", payload)[:60]),
     "<", ">", '"', "'", "&", "`", "=", "/", "\\", "(", ")", "[", "]", "!", "|", "\n", "\n\n", " ", "\t", "#",
@@ -88,6 +112,7 @@ a blockquote br caption code dd del div dl dt em h2 h3 h4 h5 h6 hr li ol p pre s
 table tbody td tfoot th thead tr ul
 """
 _TAGS = frozenset(_PLAIN.split())
+_PICTURE = frozenset(["alt", "class", "decoding", "height", "loading", "src", "title", "width"])
 _ATTRIBUTES = frozenset(["class", "href", "id", "rel", "start", "title"])
 
 
@@ -135,7 +160,7 @@ def address_fault(address: str) -> str:
 
 
 def caption_image_fault(payload: str) -> str:
-    """Say what a caption with a picture loads, whatever the picture's address; captions have none."""
+    """Say what a caption with a picture loads, whatever the picture's address, where the report holds none."""
     text = f'![a]({payload}) ![b](<{payload}> "t") <img src="{payload}" srcset="{payload} 2x">\n\n![c][p]'
     text += f"\n\n[p]: {payload}"
     pages = render(make_record(captions=dict.fromkeys(["index", "about", "layers/*", "images/disc"], text))).files
@@ -143,6 +168,57 @@ def caption_image_fault(payload: str) -> str:
         root = _tree(pages[name])
         if _loaded(root) != _loaded(plain):
             return f"picture {payload!r}: {name} loads other things"
+    return ""
+
+
+@contextmanager
+def trapped_captions() -> Iterator[Path]:
+    """A directory of captions with one good picture, `own.png`, in a place full of traps."""
+    with tempfile.TemporaryDirectory() as name:
+        captions = Path(name, "captions")
+        captions.mkdir()
+        Image.new("RGB", (9, 7), OWN).save(captions / "own.png")
+        Image.new("RGB", (9, 7), SECRET).save(captions.parent / "secret.png")
+        (captions / "link.png").symlink_to(captions.parent / "secret.png")
+        (captions / "ring.png").symlink_to("ring.png")
+        (captions / "device.png").symlink_to("/dev/zero")
+        (captions / ".far").symlink_to(captions.parent)
+        (captions / "directory.png").mkdir()
+        os.mkfifo(captions / "pipe.png")
+        (captions / "script.svg").write_text(f"<svg xmlns='http://www.w3.org/2000/svg' onload='{RUN}'/>")
+        (captions / "huge.png").write_bytes(png(65_535, 65_535))
+        (captions / "cut.png").write_bytes((captions / "own.png").read_bytes()[:-30])
+        yield captions
+
+
+def caption_file_fault(captions: Path, address: str) -> str:
+    """Say what a report holds or loads of a picture with this address in a caption, besides that of `own.png`."""
+    text = f"![own](own.png) ![a]({address}) ![b](<{address}> 't') ![c][p]\n\n[p]: {address}"
+    (captions / "index.md").write_bytes(text.encode("utf-8", "replace"))
+    try:
+        found = read_illustrated(captions, encode)
+    except UsageError as error:
+        known = address in REFUSED and f"picture '{address}'" in str(error)
+        return "" if known else f"picture {address!r}: {error}"
+    if address in REFUSED:
+        return f"picture {address!r}: not refused"
+    for content in found.files.values():
+        with Image.open(BytesIO(content)) as picture:
+            if picture.getcolors() != [(63, OWN)] or picture.info:
+                return f"picture {address!r}: another file was taken"
+    record = make_record(captions=found.texts, illustrations=list(found.entries))
+    index = _tree(render(record).files["index.html"])
+    more = [load for load in _loaded(index) if load not in _loaded(_plain_pages()["index.html"])]
+    if set(more) != {("img", name) for name in found.files}:
+        return f"picture {address!r}: the index loads {more}"
+    return html_fault_of_pictures(index)
+
+
+def html_fault_of_pictures(root: Element) -> str:
+    """Say which picture of a caption has an attribute that none may have."""
+    for element in root.iter("img"):
+        if element.get("class") == "illustration" and not element.attrib.keys() <= _PICTURE:
+            return f"picture {element.get('alt')!r} has {sorted(element.attrib)}"
     return ""
 
 

@@ -16,15 +16,18 @@ EVERYONE = {"errors", "names", "reportgen"}
 """`reportgen` is the package itself, for its version; it loads nothing when it is imported."""
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "reportgen": {"driver", "entities", "inputs", "options", "packing", "rebuilding", "report", "site"},
+    "reportgen": {
+        "driver", "entities", "illustrating", "inputs", "options", "packing", "rebuilding", "report", "site",
+    },
     "__main__": {"cli"},
     "cli": {"driver", "listing", "options", "rebuilding", "report", "site"},
     "checkpoint": {"entities", "figures", "ledger", "network", "site"},
     "driver": {
-        "checkpoint", "entities", "figures", "inputs", "ledger", "machine", "measuring", "memory", "network",
-        "options", "privacy", "progress", "recording", "report", "saving", "site", "timings",
+        "checkpoint", "entities", "figures", "illustrating", "inputs", "ledger", "machine", "measuring", "memory",
+        "network", "options", "privacy", "progress", "recording", "report", "saving", "site", "timings",
     },
     "recording": {"figures", "inputs", "ledger", "network", "options", "privacy", "site"},
+    "illustrating": {"drawing", "inputs", "site"},
     "listing": {"entities", "inputs", "network"},
     "rebuilding": {"driver", "inputs", "options", "site", "timings"},
     "measuring": {"entities", "figures", "ledger", "network", "numerics", "progress", "timings"},
@@ -57,6 +60,7 @@ FOREIGN = {
     "errors": {"torch", "torchvision", "matplotlib", "PIL", "numpy"},
     "names": {"torch", "torchvision", "matplotlib", "PIL", "numpy"},
     "parts": {"torchvision", "matplotlib", "PIL", "numpy", "jinja2"},
+    "illustrating": {"torch", "torchvision", "matplotlib", "numpy"},
     "site": {"torch", "torchvision", "matplotlib", "PIL", "numpy"},
     "packing": {"torch", "torchvision", "matplotlib", "PIL", "jinja2"},
     "network": {"matplotlib", "PIL", "jinja2"},
@@ -211,10 +215,11 @@ with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         "import reportgen, reportgen.cli, reportgen.options",
         "import reportgen.site, reportgen.site.revision",
         "import reportgen.packing.pack, reportgen.packing.fitting",
+        "import reportgen.illustrating, reportgen.inputs.pixels, reportgen.drawing.png",
         HELP % "['--help']",
         HELP % "['build', '--help']",
     ],
-    ids=["package", "site", "packing", "help", "build --help"],
+    ids=["package", "site", "packing", "illustrating", "help", "build --help"],
 )
 def test_light_modules_load_neither_torch_nor_matplotlib(code: str) -> None:
     command = [sys.executable, "-c", code + LOADED]

@@ -91,7 +91,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of someone's with a network, weights, pictures and texts in oddly named directories."""
     home = tmp_path / "homecanary"
     place = home / "odd dir, (ünï)" / "work"
-    for name in ("pics", "more", "textscanary/images"):
+    for name in ("pics", "more", "textscanary/images", "textscanary/shown"):
         (place / name).mkdir(parents=True)
     (place / "netcanary.py").write_text(NET)
     torch.manual_seed(1)
@@ -104,6 +104,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cut = (place / "pics/picturecanary-1.png").read_bytes()
     (place / "pics/cutbadcanary.png").write_bytes(cut[:-60])
     (place / "textscanary/images/picturecanary-2.md").write_text("A text on the third.")
+    for number, suffix in enumerate(PICTURES):
+        _write_picture(place / f"textscanary/shown/textscanary-{number}.{suffix}", f"hsl({50 * number}, 90%, 30%)")
+    shown = "\n\n".join(
+        f"![a picture](shown/textscanary-{number}.{suffix})" for number, suffix in enumerate(PICTURES)
+    )
+    (place / "textscanary/index.md").write_text(shown)
     for name, value in {
         "HOME": str(home),
         "USER": "usercanary",
@@ -229,7 +235,9 @@ def test_an_anonymous_site_names_no_file(place: Path) -> None:
     assert [image.name for image in record.skipped_images] == ["unreadable image 1", "image 1"]
     assert "No such file or directory: 'FILE'" in " ".join(record.problems)
     assert [layer.target for layer in record.layers if layer.op == "call_function"] == ["torch.relu", "look_up"]
-    assert record.captions == {"images/image-4": "A text on the third."}
+    shown = "\n\n".join(f"![a picture](picture-{number})" for number in (1, 2, 3, 4, 5))
+    assert record.captions == {"images/image-4": "A text on the third.", "index": shown}
+    assert (site / "index.html").read_text().count('<img class="illustration" src="static/picture.') == 5
     assert "A text on the third." in (site / "images/image-4.html").read_text()
 
 

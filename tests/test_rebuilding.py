@@ -63,7 +63,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         picture.paste("white", (3, 4, 9, 9))
         picture.save(place / name)
     (place / "captions").mkdir()
-    (place / "captions" / "index.md").write_text("Look at [[0]].")
+    (place / "captions" / "index.md").write_text("Look at [[0]]: ![A square](./square.png) ![](square.png)")
+    Image.new("RGB", (9, 9), "olive").save(place / "captions" / "square.png")
     assert main(["build", "--config", str(place / "report.toml"), "--quiet"]) == 0
     return place
 
@@ -112,6 +113,16 @@ def test_new_captions_and_titles_are_not_held_against_a_site(place: Path) -> Non
     reportgen.render(place / "site", captions=place / "captions", title="Another title")
     (place / "captions" / "index.md").write_text("Words that are not in the site.")
     assert again(place) == 0
+
+
+def test_pictures_of_captions_are_those_of_the_site(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "captions" / "square.png").unlink()
+    (picture,) = (place / "site" / "static").glob("picture.*.png")
+    assert again(place) == 0
+    Image.new("RGB", (9, 9), "red").save(picture)
+    capsys.readouterr()
+    assert again(place) == 3
+    assert capsys.readouterr().out.splitlines() == [f"changed static/{picture.name}"]
 
 
 def change_picture(place: Path) -> None:

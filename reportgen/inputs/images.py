@@ -1,70 +1,44 @@
 """Images: found and checked before any work begins, then decoded one at a time to upright 8-bit RGB.
 
-What is done to an image so that it can be shown and fed to a network:
-
-- EXIF orientation is applied; ICC profiles are ignored.
-- 16-bit gray becomes round(value / 257). 32-bit integers do too when all of them lie in 0..65535.
-- Other integers, and floating-point gray, are stretched from their finite minimum..maximum to 0..255;
-  non-finite values become 0.
-- Gray, 1-bit and palette images are expanded; CMYK, YCbCr, LAB and HSV are converted by Pillow, as is
-  16-bit colour, of which Pillow keeps the high 8 bits.
-- Transparency of every kind is composited over white.
-- Of several frames or pages, the first is taken; where a model takes clips or pairs, as many frames of an
-  animation (GIF, WebP, APNG) as it needs.
-
-`Picture.note` says which of these an image needed.
+What is done to an image so that it can be shown and fed to a network is told in `reportgen.inputs.pixels`. Of
+several frames or pages, the first is taken; where a model takes clips or pairs, as many frames of an animation
+(GIF, WebP, APNG) as it needs. `Picture.note` says what an image needed.
 """
 
 import glob
 import hashlib
 import os
-import re
-import struct
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import Image
 
 from reportgen.errors import InputError
 from reportgen.inputs.forms import PICTURE, Form, middle
 from reportgen.inputs.frames import Frames, count_frames, is_animation, take_first_different, take_spaced
+from reportgen.inputs.pixels import MAX_PIXELS as MAX_PIXELS
+from reportgen.inputs.pixels import (
+    check_image,
+    check_size,
+    cut_note,
+    joined,
+    levels_of_floats,
+    orientation,
+    reason_of,
+    refusals,
+    to_rgb,
+    upright_rgb,
+)
 from reportgen.names import as_written, did_you_mean, make_unique, slugify
 
 SUFFIXES: frozenset[str] = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MAX_PIXELS = 62_000_000
-"""What the largest cameras of 35 mm take; decoding so many takes less than a gigabyte."""
 
 Item = str | os.PathLike[str] | Image.Image | torch.Tensor
-_Levels = npt.NDArray[np.uint8]
-_Floats = npt.NDArray[np.float64]
-_Numbers = npt.NDArray[Any]
-_Convert = Callable[[_Numbers], _Levels]
-
-# Pillow recognises these but leaves their decoding to other programs, of which Ghostscript is one.
-_HEAVY = frozenset({"JPEG2000"})  # decoding takes twice the memory of other formats
-_FOREIGN = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5"})
-_TRANSPARENT = frozenset({"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa"})
-_KINDS = {"1": "1-bit", "L": "gray", "LA": "gray", "La": "gray", "P": "palette", "PA": "palette"}
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_AT_ONCE = 1 << 20
-"""So many pixels are converted at once where that takes more memory than the picture."""
-_DAMAGED_EXIF = (SyntaxError, struct.error, ValueError, LookupError, TypeError, OSError, EOFError)
 
 
 @dataclass(frozen=True)
@@ -228,7 +202,7 @@ def _expand(item: object, position: int) -> list[Path]:
     if not text:
         raise InputError(f"image {position} is an empty name; give a file, a directory or a glob")
     path = _expand_home(text)
-    with _refusals(text):
+    with refusals(text):
         if _exists(path):
             return _inside(path) if path.is_dir() else [path]
         if glob.has_magic(str(path)):
@@ -256,7 +230,7 @@ def _inside(directory: Path) -> list[Path]:
     try:
         found = list(_walk(directory, set()))
     except OSError as error:
-        raise InputError(f"{error.filename or directory} {_reason(error)}") from error
+        raise InputError(f"{error.filename or directory} {reason_of(error)}") from error
     if not found:
         raise InputError(
             f"directory {directory} has no images; looked at any depth for {', '.join(sorted(SUFFIXES))}"
@@ -318,7 +292,7 @@ def _named_objects(
         file = Path(as_written(os.fsdecode(getattr(content, "filename", "") or "")))
         name = _printable(file.name) or f"image {number}"
         with leaving_out(name, name, skip):
-            _check_size(content, name, max_pixels)
+            check_size(content, name, max_pixels)
             yield file.stem or f"image-{number}", name, content
 
 
@@ -351,80 +325,25 @@ def _split(tensor: torch.Tensor, position: int) -> list[torch.Tensor]:
 
 def _check_header(path: Path, max_pixels: int) -> None:
     """Raise InputError unless `path` is a readable file that starts like an image of an allowed size."""
-    with _refusals(str(path), max_pixels):
+    with refusals(str(path), max_pixels):
         if not path.is_file():
             kind = "a link that leads nowhere" if path.is_symlink() else "not a regular file"
             raise InputError(f"{path} is {kind}; give an image file")
         if path.stat().st_size == 0:
             raise InputError(f"{path} is empty (0 bytes); copy it again or leave it out")
         with path.open("rb") as file, Image.open(file) as image:
-            _check_image(image, str(path), max_pixels)
-
-
-def _check_image(image: Image.Image, shown: str, max_pixels: int) -> None:
-    if image.format in _FOREIGN:
-        raise InputError(f"{shown} is {image.format}, which can't be decoded here; convert it to PNG")
-    _check_size(
-        image, shown, max_pixels // 2 if image.format in _HEAVY and max_pixels == MAX_PIXELS else max_pixels
-    )
-
-
-def _check_size(image: Image.Image, shown: str, max_pixels: int) -> None:
-    pixels = image.width * image.height
-    if pixels == 0:
-        raise InputError(f"{shown} is {image.width} x {image.height} pixels; give an image with pixels")
-    if pixels > max_pixels:
-        raise InputError(f"{shown} has {_too_many(pixels, max_pixels)}")
-
-
-def _too_many(pixels: int | str, max_pixels: int) -> str:
-    return f"{pixels} pixels, more than the {max_pixels} allowed; scale it down, or allow more with --max-pixels"
-
-
-@contextmanager
-def _refusals(shown: str, max_pixels: int = 0) -> Iterator[None]:
-    """Turn whatever Pillow raises for a bad file into an InputError that starts with `shown`.
-
-    Pillow's own limit is `max_pixels` (0: MAX_PIXELS) inside: it holds for tiles and frames, too.
-
-    Pillow's decoders raise nearly every built-in exception for corrupt data, hence the broad clause.
-    """
-    limit, pillows = max_pixels or MAX_PIXELS, Image.MAX_IMAGE_PIXELS
-    with warnings.catch_warnings():
-        Image.MAX_IMAGE_PIXELS = limit
-        warnings.simplefilter("ignore", UserWarning)
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            yield
-        except (InputError, MemoryError):
-            raise
-        except Exception as error:
-            raise InputError(f"{shown} {_reason(error, limit)}") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = pillows
-
-
-def _reason(error: Exception, max_pixels: int = 0) -> str:
-    """Say what was wrong with an image, and what to do, as the rest of a sentence about it."""
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        count = re.search(r"\d+", str(error))
-        return f"has {_too_many(count.group() if count else 'too many', max_pixels)}"
-    if isinstance(error, UnidentifiedImageError):
-        return "is not an image in a known format; give PNG, JPEG, WebP, BMP, GIF or TIFF"
-    if isinstance(error, OSError) and error.strerror:
-        return f"can't be read ({error.strerror}); check the path and its permissions"
-    return f"can't be decoded ({str(error) or type(error).__name__}); save it again or leave it out"
+            check_image(image, str(path), max_pixels)
 
 
 # Decoding
 
 
 def _decode_file(source: ImageSource, path: Path, form: Form) -> Picture:
-    with _refusals(str(path), source.max_pixels), path.open("rb") as file:
+    with refusals(str(path), source.max_pixels), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(0)
         with Image.open(file) as image:
-            _check_image(image, str(path), source.max_pixels or MAX_PIXELS)
+            check_image(image, str(path), source.max_pixels or MAX_PIXELS)
             frames, note = _frames(image, form)
     still = _picture(source, digest, frames[middle(len(frames))], note)
     return replace(still, frames=frames) if len(frames) > 1 else still
@@ -432,30 +351,30 @@ def _decode_file(source: ImageSource, path: Path, form: Form) -> Picture:
 
 def _frames(image: Image.Image, form: Form) -> tuple[Frames, str]:
     """Return the frames of a file that the form needs, the first for a picture, and how they were made."""
-    cut, told = _cut_note(image), _frames_note(image)
+    cut, told = cut_note(image), _frames_note(image)
     if form.frames == 1 or not is_animation(image):
-        pixels, note = _upright_rgb(image)
-        return (pixels,), _joined(note, cut, told)
+        pixels, note = upright_rgb(image)
+        return (pixels,), joined(note, cut, told)
     if form.first_different:
-        frames, note = take_first_different(image, _upright_rgb)
+        frames, note = take_first_different(image, upright_rgb)
     else:
-        frames, note = take_spaced(image, form.frames, _upright_rgb)
-    return frames, _joined(note, cut)
+        frames, note = take_spaced(image, form.frames, upright_rgb)
+    return frames, joined(note, cut)
 
 
 def _decode_pil(source: ImageSource, image: Image.Image) -> Picture:
-    with _refusals(source.name):
-        cut = _cut_note(image)
-        pixels, note = _upright_rgb(image)
+    with refusals(source.name):
+        cut = cut_note(image)
+        pixels, note = upright_rgb(image)
         digest = _hash_pil(image)
-    return _picture(source, digest, pixels, _joined(note, cut))
+    return _picture(source, digest, pixels, joined(note, cut))
 
 
 def _decode_uint8(source: ImageSource, tensor: torch.Tensor) -> Picture:
     channels = tensor.shape[0]
     values = tensor.cpu().numpy()
     image = Image.fromarray(values[0] if channels == 1 else np.ascontiguousarray(np.moveaxis(values, 0, -1)))
-    pixels, note = _to_rgb(image)
+    pixels, note = to_rgb(image)
     return _picture(source, _hash_tensor(tensor), pixels, note)
 
 
@@ -471,9 +390,9 @@ def _decode_floating(source: ImageSource, tensor: torch.Tensor) -> Picture:
         kind += f", shown as the mean of its {len(values)} channels"
         with np.errstate(all="ignore"):
             values = values.mean(axis=0, keepdims=True)
-    levels, note = _levels_of_floats(values, unit=True)
+    levels, note = levels_of_floats(values, unit=True)
     image = Image.fromarray(levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1).copy())
-    return _picture(source, _hash_tensor(owned), image.convert("RGB"), _joined(kind, note), owned)
+    return _picture(source, _hash_tensor(owned), image.convert("RGB"), joined(kind, note), owned)
 
 
 def _picture(
@@ -487,47 +406,15 @@ def _picture(
     return Picture(source.id, source.name, *pixels.size, sha256, pixels, network_input, note)
 
 
-def _joined(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)
-
-
-def _cut_note(image: Image.Image) -> str:
-    """Tell 16-bit colour by the data layout, which only an image that is not loaded yet knows."""
-    layout = str(image.tile) if isinstance(image, ImageFile.ImageFile) else ""
-    return "16-bit colour, high 8 bits kept" if ";16" in layout and image.mode[0] != "I" else ""
-
-
 def _frames_note(image: Image.Image) -> str:
     # The frames of a Photoshop file are its layers; what is decoded is the whole picture.
     frames, more = (1, False) if image.format == "PSD" else count_frames(image)
     return f"first of {frames} frames{' or more' if more else ''}" if frames > 1 else ""
 
 
-def _upright_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return a new image, and how it was made."""
-    # Pillow turns TIFF itself while loading, and then no longer reports an orientation.
-    turned = _orientation(image) if image.format == "TIFF" else 1
-    image.load()
-    pending = _orientation(image)
-    pixels, note = _to_rgb(image)
-    if pending in _TURNS:
-        pixels = pixels.transpose(_TURNS[pending])
-    stored = max(turned, pending)
-    return pixels, _joined(note, f"turned upright (EXIF orientation {stored})" if stored in _TURNS else "")
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation 1..8; 1 where there is none or it can't be read."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DAMAGED_EXIF:
-        return 1
-    return value if isinstance(value, int) else 1
-
-
 def _hash_pil(image: Image.Image) -> str:
     palette = image.getpalette(None) if image.mode in ("P", "PA") else None
-    header = (image.mode, image.size, palette, image.info.get("transparency"), _orientation(image))
+    header = (image.mode, image.size, palette, image.info.get("transparency"), orientation(image))
     return hashlib.sha256(repr(header).encode() + image.tobytes()).hexdigest()
 
 
@@ -535,128 +422,3 @@ def _hash_tensor(tensor: torch.Tensor) -> str:
     header = repr((str(tensor.dtype), tuple(tensor.shape)))
     raw = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
     return hashlib.sha256(header.encode() + raw.tobytes()).hexdigest()
-
-
-# Conversion to 8-bit RGB
-
-
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """Return a new RGB image of a loaded image, and what had to be done to it."""
-    mode = image.mode
-    if mode == "F" or mode[0] == "I":
-        return _gray_as_rgb(image)
-    if mode in _TRANSPARENT and image.has_transparency_data:
-        return _over_white(image)
-    if mode == "RGB":
-        return image.copy(), ""
-    return image.convert("RGB"), _expanded(mode)
-
-
-def _expanded(mode: str) -> str:
-    return "" if mode in ("RGB", "RGBA", "RGBa", "RGBX") else f"{_KINDS.get(mode, mode)} converted to RGB"
-
-
-def _over_white(image: Image.Image) -> tuple[Image.Image, str]:
-    """Composite a transparent image over white, exactly rounded; a few rows at a time, since 16 bits are needed."""
-    straight = image.convert("LA") if image.mode == "La" else image
-    width, height = image.size
-    over, least, step = Image.new("RGB", image.size), 255, max(1, _AT_ONCE // width)
-    for row in range(0, height, step):
-        part = np.asarray(straight.crop((0, row, width, min(height, row + step))).convert("RGBA")).astype(np.uint16)
-        colour, alpha = part[..., :3], part[..., 3:]
-        levels = (colour * alpha + 255 * (255 - alpha) + 127) // 255
-        over.paste(Image.fromarray(levels.astype(np.uint8)), (0, row))
-        least = min(least, int(alpha.min()))
-    note = "transparency composited over white" if least < 255 else ""
-    return over, _joined(_expanded(image.mode), note)
-
-
-def _gray_as_rgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """Reduce 16-bit, 32-bit or floating-point gray to 8 bits; a few rows at a time, to save memory."""
-    levels_of, note = _levels_of_gray(image)
-    made = Image.new("RGB", image.size)
-    for row, part in _in_rows(image):
-        made.paste(Image.fromarray(levels_of(part)).convert("RGB"), (0, row))
-    return made, note
-
-
-def _in_rows(image: Image.Image) -> Iterator[tuple[int, _Numbers]]:
-    """Yield parts of an image with the number of their first row."""
-    width, height = image.size
-    step = max(1, _AT_ONCE // width)
-    for row in range(0, height, step):
-        yield row, np.asarray(image.crop((0, row, width, min(height, row + step))))
-
-
-def _levels_of_gray(image: Image.Image) -> tuple[_Convert, str]:
-    """Return what makes 8-bit levels of parts of an image, and a note."""
-    if image.mode == "F":
-        levels_of, note = _stretch(part for _, part in _in_rows(image))
-        return levels_of, f"floating-point gray, {note}"
-    depth = "32-bit" if image.mode == "I" else "16-bit"
-    if any(part.min() < 0 or part.max() > 65535 for _, part in _in_rows(image)):
-        levels_of, note = _stretch(part for _, part in _in_rows(image))
-        return levels_of, f"{depth} gray, {note}"
-    note, clear = f"{depth} gray, scaled to 8 bits", image.info.get("transparency")
-    if isinstance(clear, int) and any((part == clear).any() for _, part in _in_rows(image)):
-        return partial(_levels_of_16_bits, clear=clear), _joined(note, "transparency composited over white")
-    return _levels_of_16_bits, note
-
-
-def _levels_of_16_bits(values: _Numbers, clear: int | None = None) -> _Levels:
-    levels: _Levels = ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
-    return levels if clear is None else np.where(values == clear, np.uint8(255), levels)
-
-
-def _levels_of_floats(values: _Numbers, unit: bool = False) -> tuple[_Levels, str]:
-    """Return uint8 levels of an array and a note, as `_stretch` finds them."""
-    flat = values.reshape(-1)
-    parts = [flat[start : start + _AT_ONCE] for start in range(0, flat.size, _AT_ONCE)]
-    levels_of, note = _stretch(parts, unit)
-    return np.concatenate([levels_of(part) for part in parts]).reshape(values.shape), note
-
-
-def _stretch(parts: Iterable[_Numbers], unit: bool = False) -> tuple[_Convert, str]:
-    """Return what makes uint8 levels of each part of some values, and a note.
-
-    The finite minimum..maximum of all becomes 0..255; a constant, and what is not finite, 0. With `unit`, values
-    that all lie in 0..1 are multiplied by 255 instead.
-    """
-    count, low, high = 0, np.inf, -np.inf
-    for part in parts:
-        finite = part[np.isfinite(part)]
-        count += part.size - finite.size
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    lost = f"{count} non-finite values as 0" if count else ""
-    if low > high:
-        return _zeros, lost
-    as_is = unit and low >= 0 and high <= 1
-    if low == high and not as_is:
-        return _zeros, _joined(f"constant {low:.6g} as 0", lost)
-    told = "0..1 shown as 0..255" if as_is else f"{low:.6g}..{high:.6g} stretched to 0..255"
-    ends = (0.0, 1.0) if as_is else (low, high)
-    return partial(_levels_of_part, low=ends[0], high=ends[1]), _joined(told, lost)
-
-
-def _zeros(values: _Numbers) -> _Levels:
-    return np.zeros(values.shape, np.uint8)
-
-
-def _levels_of_part(values: _Numbers, low: float, high: float) -> _Levels:
-    """Map low..high to 0..255, and what is not finite to 0."""
-    finite = np.isfinite(values)
-    kept = np.where(finite, values, 0).astype(np.float64)
-    return _rounded(np.where(finite, _share(kept, low, high), 0))
-
-
-def _share(values: _Floats, low: float, high: float) -> _Floats:
-    """Map low..high to 0..1, also where high - low is more than a float can hold."""
-    if np.isinf(high - low):
-        values, low, high = values / 2, low / 2, high / 2
-    return (values - low) / (high - low)
-
-
-def _rounded(share: _Floats) -> _Levels:
-    """Map 0..1 to 0..255, halves upwards."""
-    return np.floor(share * 255 + 0.5).astype(np.uint8)

@@ -65,7 +65,8 @@ def reduced_source(source: Source, reduced: Reduced) -> Source:
     rendered = {**render(reduced.record).contents, FILE_NAME: to_json(reduced.record)}
     pages = {name: text.encode() if isinstance(text, str) else text for name, text in rendered.items()}
     gone = {job.source for job in reduced.jobs.values()} | reduced.dropped
-    kept = [name for name in source.sizes if not _is_page(name) and name not in gone]
+    shown = reduced.record.illustrated
+    kept = [name for name in source.sizes if (name in shown or not _is_page(name)) and name not in gone]
     sizes = {name: source.sizes[name] for name in kept}
     sums = {name: source.sums[name] for name in kept}
 

@@ -11,7 +11,7 @@ from reportgen.drawing.mosaic import Mosaic
 from reportgen.drawing.png import is_indexed
 from reportgen.drawing.reduction import cut_mosaic, is_opaque_colour, plan_cut, sample_map, shrink
 from reportgen.packing.ladder import VECTORS, Setting
-from reportgen.site.record import FigureEntry, Record
+from reportgen.site.record import FigureEntry, IllustrationEntry, Record
 from reportgen.site.source import Source
 
 GRID = "channel_grid"
@@ -64,8 +64,13 @@ class Reducer:
             kept = _without(figure, dropped)
             changed = next(filter(None, (way(kept, setting, jobs, tally) for way in self._ways())), kept)
             figures.append(changed)
+        illustrations = [
+            self._illustration(each, setting, jobs, tally) for each in self._source.record.illustrations
+        ]
         sentences = [*_of_files(dropped, setting, self._source, tell_vectors), *_of_pictures(tally, setting)]
-        record = dataclasses.replace(self._source.record, figures=figures, reductions=sentences)
+        record = dataclasses.replace(
+            self._source.record, figures=figures, illustrations=illustrations, reductions=sentences
+        )
         return Reduced(record, jobs, dropped)
 
     def _ways(self) -> Iterator[Callable[..., FigureEntry | None]]:
@@ -102,6 +107,22 @@ class Reducer:
             changes |= {"width": -(-figure.width // step), "height": -(-figure.height // step)}
             changes["data"] = {**figure.data, "pixels": figure.data["pixels"] * step}
         return dataclasses.replace(figure, **changes)
+
+    def _illustration(
+        self, entry: IllustrationEntry, setting: Setting, jobs: dict[str, Job], tally: Counter[str]
+    ) -> IllustrationEntry:
+        """A picture of a caption, reduced as a photograph is; it is shown as large as before."""
+        name = entry.file
+        step = min(setting.divisor, max(1, max(entry.width, entry.height) // _SMALL))
+        jpeg = setting.jpeg and name.endswith(".png") and self._is_photograph(name, step)
+        if not name.endswith(".png") or (step == 1 and not jpeg):
+            return entry
+        renamed = str(PurePosixPath(name).with_suffix(".jpg")) if jpeg else name
+        if renamed not in jobs:  # shown in several captions, it is one picture
+            jobs[renamed] = Job(name, lambda content: shrink(content, step, jpeg=jpeg))
+            tally["jpeg"] += jpeg
+            tally["divided"] += step > 1
+        return dataclasses.replace(entry, file=renamed)
 
     def _mosaic(
         self, figure: FigureEntry, setting: Setting, jobs: dict[str, Job], tally: Counter[str]

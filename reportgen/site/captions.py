@@ -9,8 +9,12 @@ Markdown here has tables, footnotes, fenced code, and references to layers and f
 - In a table cell, where a bare `|` starts the next cell, write `[[conv1\\|the first layer]]`.
 - `\\[[conv1]]`, code and blocks of raw HTML are left as they are.
 
-A caption's `#` becomes `<h2>` or `<h3>`, since the levels above belong to the page. Pictures aren't supported: the
-alternative text of one stays. Raw HTML is allowed as far as Markdown could have said it.
+A caption's `#` becomes `<h2>` or `<h3>`, since the levels above belong to the page. Raw HTML is allowed as far as
+Markdown could have said it, `<img>` never.
+
+`![alternative text](photos/cat.png "title")` shows a picture that the report holds, which is one of the captions'
+directory (`reportgen.site.illustrations`); of any other the alternative text stays. The sanitiser sees a mark in
+its place, which becomes an `<img>` of our own making afterwards: nothing that an author writes is an address there.
 """
 
 import hashlib
@@ -43,6 +47,19 @@ Link = Callable[[str], str | None]
 Label = Callable[[str], str]
 """From a reference to what it is shown as, where its author gives no other words."""
 
+
+@dataclass(frozen=True)
+class Illustration:
+    """A picture as a page shows it: its address, relative to the page, and its size in pixels."""
+
+    address: str
+    width: int
+    height: int
+
+
+Illustrations = Callable[[str], Illustration | None]
+"""From a picture's address as the caption has it to what the report holds of it, or None when that is nothing."""
+
 MAX_BYTES = 256 * 1024
 """The largest caption file that is read."""
 
@@ -67,12 +84,16 @@ class Captions:
         A layer without a text of its own takes that of the longest glob that matches its name (of equally
         long ones, the first by alphabet). An empty file is a text too: it keeps a glob's text off a layer.
         """
+        return self.texts.get(self.key(place, name), "")
+
+    def key(self, place: str, name: str | None = None) -> str:
+        """Return the key of the text that `find` returns; that of no text where there is none."""
         key = place if name is None else f"{place}/{name}"
         if key in self.texts or place != "layers" or name is None:
-            return self.texts.get(key, "")
+            return key
         globs = [glob for glob in self._names("layers") if fnmatchcase(name, glob)]
         best = min(globs, key=lambda glob: (-len(glob), glob), default=None)
-        return "" if best is None else self.texts[f"layers/{best}"]
+        return key if best is None else f"layers/{best}"
 
     def _names(self, place: str) -> Iterator[str]:
         return (key.removeprefix(f"{place}/") for key in self.texts if key.startswith(f"{place}/"))
@@ -109,11 +130,17 @@ def read_captions(directory: Path) -> Captions:
     Raises UsageError for a missing or unreadable directory or file, a file that is too large or not UTF-8,
     a link to a file outside `directory`, and any link to a directory.
     """
+    return Captions({key: text for key, _, text in caption_files(directory)})
+
+
+def caption_files(directory: Path) -> Iterator[tuple[str, Path, str]]:
+    """Yield key, path and text of every caption below `directory`; see `read_captions`."""
     if not directory.is_dir():
         problem = "is not a directory" if directory.exists() else "does not exist"
         raise UsageError(f"captions directory {str(directory)!r} {problem}; give one that holds *.md files")
     root = directory.resolve()
-    return Captions({_key(path, directory): _read(path, root) for path in _find_files(directory)})
+    for path in _find_files(directory):
+        yield _key(path, directory), path, _read(path, root)
 
 
 def _key(path: Path, directory: Path) -> str:
@@ -185,30 +212,55 @@ def _warn(key: str, known: Mapping[str, list[str]]) -> str:
     return f"{problem}; {did_you_mean(name, known[place])}".rstrip("; ")
 
 
-def to_html(markdown: str, *, link: Link, prefix: str, label: Label = str, level: int = 3) -> Markup:
+def _no_pictures(_: str) -> None:
+    """The illustrations of a report that holds none."""
+
+
+def to_html(
+    markdown: str,
+    *,
+    link: Link,
+    prefix: str,
+    label: Label = str,
+    level: int = 3,
+    illustrations: Illustrations = _no_pictures,
+) -> Markup:
     """Return `markdown` as HTML that holds nothing but the allowed elements, attributes and addresses.
 
     `link` gives the address for the name in each `[[name]]`, `label` its text; where there is no address the name
     stays, marked `<span class="unknown-reference">`. Different values of `prefix` (any text) keep the ids of
     footnotes apart when several captions share a page; `id` occurs nowhere else. The highest headings become those
-    of `level` (1 to 6), and the others follow without a gap.
+    of `level` (1 to 6), and the others follow without a gap. `illustrations` gives the picture for the address in
+    each `![...](address)`; where there is none the alternative text stays.
 
-    Addresses may be relative to the page, fragments, or `http`, `https` and `mailto`. Classes are
-    `footnote`, `footnote-ref`, `footnote-backref`, `unknown-reference`, `align-left`, `align-center`,
-    `align-right`, and `language-*` on code.
+    Addresses may be relative to the page, fragments, or `http`, `https` and `mailto`; those of pictures are what
+    `illustrations` says. Classes are `footnote`, `footnote-ref`, `footnote-backref`, `illustration`,
+    `unknown-reference`, `align-left`, `align-center`, `align-right`, and `language-*` on code.
     """
     if not markdown.strip():
         return Markup("")
     token = hashlib.sha256(markdown.encode("utf-8", "surrogatepass")).hexdigest()
-    converted = _convert(markdown, _References(link, label), f"{token}_{slugify(prefix)}-", token, level).html
-    cleaned = _sanitise(converted, token, level).replace(token, "")
-    # nh3 has escaped or removed everything that isn't on the lists below.
-    return Markup(replace_controls(cleaned).strip())  # noqa: S704
+    finish = _Finish(f"{token}_{slugify(prefix)}-", token, level, illustrations)
+    cleaned = _sanitise(_convert(markdown, _References(link, label), finish), token, level)
+    shown = re.sub(rf"{token}!(\d+);", lambda found: finish.shown[int(found[1])], cleaned).replace(token, "")
+    # nh3 has escaped or removed everything that isn't on the lists below; what is shown since is written by _img.
+    return Markup(replace_controls(shown).strip())  # noqa: S704
 
 
 def unknown_references(markdown: str, link: Link) -> list[str]:
     """Return each name in `[[name]]` for which `link` gives None, once, in the order they are shown in."""
-    return list(dict.fromkeys(_convert(markdown, _References(link), "", "").unknown))
+    finish = _Finish()
+    _convert(markdown, _References(link), finish)
+    return list(dict.fromkeys(finish.unknown))
+
+
+def pictures_in(markdown: str) -> list[str]:
+    """Return the address of each `![...](address)`, once, in the order they are shown in."""
+    if "![" not in markdown:  # most captions
+        return []
+    finish = _Finish()
+    _convert(markdown, _References(str), finish)
+    return list(dict.fromkeys(finish.pictures))
 
 
 @dataclass(frozen=True)
@@ -229,21 +281,9 @@ class _References:
         return element
 
 
-@dataclass(frozen=True)
-class _Converted:
-    """HTML that is not yet safe, and the names it refers to in vain."""
-
-    html: str
-    unknown: list[str]
-
-
-def _convert(markdown: str, references: _References, prefix: str, token: str, level: int = 3) -> _Converted:
-    """Run Markdown, with `token` at the head of every class and `prefix` of every id that it generates.
-
-    The token can't occur in the text, being its hash: that tells generated attributes from an author's.
-    """
+def _convert(markdown: str, references: _References, finish: "_Finish") -> str:
+    """Run Markdown, whose tree `finish` then sees; what it returns is not yet safe."""
     text = replace_controls(markdown.replace("\r\n", "\n").replace("\r", "\n"))
-    finish = _Finish(prefix, token, level)
     extensions = [
         TableExtension(use_align_attribute=True),
         _Footnotes(BACKLINK_TEXT="&#8617;&#65038;", BACKLINK_TITLE="Back to the text"),
@@ -252,9 +292,9 @@ def _convert(markdown: str, references: _References, prefix: str, token: str, le
         _Additions(references, finish),
     ]
     try:
-        return _Converted(Markdown(extensions=extensions).convert(text), finish.unknown)
+        return Markdown(extensions=extensions).convert(text)
     except RecursionError:  # lists nested some hundred levels deep
-        return _Converted(f"<pre>{html_entities.escape(text)}</pre>", [])
+        return f"<pre>{html_entities.escape(text)}</pre>"
 
 
 class _Footnotes(FootnoteExtension):
@@ -323,14 +363,25 @@ def _literally(text: str) -> str:
 
 
 class _Finish(Treeprocessor):
-    """Shifts headings, replaces pictures, marks generated attributes, and collects unknown references."""
+    """Shifts headings, marks pictures and generated attributes, and collects pictures and unknown references.
 
-    def __init__(self, prefix: str, token: str, level: int) -> None:
+    `token` stands at the head of every class, `prefix` of every id that is generated, and the mark of a picture is
+    `token!number;`. The token can't occur in the text, being its hash: that tells them from an author's.
+    """
+
+    def __init__(
+        self, prefix: str = "", token: str = "", level: int = 3, illustrations: Illustrations = _no_pictures
+    ) -> None:
         super().__init__()
         self.unknown: list[str] = []
+        self.pictures: list[str] = []
+        """The address of each picture, as its author means it."""
+        self.shown: list[str] = []
+        """What stands for each mark of a picture, as HTML."""
         self._level = level
         self._prefix = prefix
         self._token = token
+        self._illustrations = illustrations
 
     def run(self, root: Element) -> None:
         _drop_dead_backlinks(root)
@@ -338,8 +389,22 @@ class _Finish(Treeprocessor):
         for element in root.iter():
             if "data-name" in element.attrib:
                 self.unknown.append(element.attrib.pop("data-name"))
-            _simplify(element)
+            if element.tag == "img":
+                self._place(element)
+            if "align" in element.attrib:
+                element.set("class", f"align-{element.attrib.pop('align')}")
             self._mark(element)
+
+    def _place(self, element: Element) -> None:
+        """Put the mark of a picture, or the alternative text, in place of the `img` that Markdown made."""
+        address, alternative, title = (_meant(element.get(name, "")) for name in ("src", "alt", "title"))
+        self.pictures.append(address)
+        illustration = self._illustrations(address)
+        element.attrib.clear()
+        element.tag, element.text = "span", _literally(alternative)
+        if illustration is not None:
+            element.text = f"{self._token}!{len(self.shown)};"
+            self.shown.append(_img(illustration, alternative, title))
 
     def _mark(self, element: Element) -> None:
         attributes = element.attrib
@@ -354,14 +419,17 @@ class _Finish(Treeprocessor):
         return self._prefix + footnote_id.replace(":", "-")
 
 
-def _simplify(element: Element) -> None:
-    """Turn `element` into what the pages have room for."""
-    if element.tag == "img":
-        alternative = element.get("alt", "")
-        element.attrib.clear()
-        element.tag, element.text = "span", alternative
-    elif "align" in element.attrib:
-        element.set("class", f"align-{element.attrib.pop('align')}")
+def _meant(attribute: str) -> str:
+    """The value of an attribute that Markdown's serialiser, and then a browser, would make of `attribute`."""
+    return html_entities.unescape(attribute.replace(AMP_SUBSTITUTE, "&")).strip()
+
+
+def _img(illustration: Illustration, alternative: str, title: str) -> str:
+    attributes = {"class": "illustration", "src": illustration.address, "alt": alternative}
+    attributes |= {"width": str(illustration.width), "height": str(illustration.height)}
+    attributes |= {"loading": "lazy", "decoding": "async"} | ({"title": title} if title else {})
+    written = (f' {name}="{html_entities.escape(value)}"' for name, value in attributes.items())
+    return f"<img{''.join(written)}>"
 
 
 def _shift_headings(root: Element, level: int) -> None:

@@ -316,7 +316,10 @@ def _drawn(picture: Picture, number: int) -> Iterator[str | Content]:
     given = dict(picture.attributes)
     alt, classes = given.pop("alt", None) or "", given.pop("class", None) or ""
     width, height = given.get("width") or "1", given.get("height") or "1"
-    given.pop("loading", None)
+    for name in ("loading", "decoding"):
+        given.pop(name, None)
+    title = given.pop("title", None)
+    tip = f"<title>{html.escape(title)}</title>" if title else ""
     told = {"role": "img", "aria-label": alt} if alt else {"aria-hidden": "true"}
     fit = next((_FIT[name] for name in _FIT if name in picture.classes), "none")
     attributes = {
@@ -327,7 +330,7 @@ def _drawn(picture: Picture, number: int) -> Iterator[str | Content]:
         "preserveAspectRatio": fit,
     }
     written = "".join(attribute(name, value) for name, value in attributes.items())
-    yield f'<svg{written}><use href="#{_identity(number)}" transform="scale({width} {height})"></use></svg>'
+    yield f'<svg{written}>{tip}<use href="#{_identity(number)}" transform="scale({width} {height})"></use></svg>'
 
 
 def _text_size(parts: Iterable[str | Content | Piece]) -> int:

@@ -41,7 +41,7 @@ def _plan_document(source: Source) -> Packing:
 
 def _plan_archive(source: Source, folder: str) -> Packing:
     sizes = archive_sizes(source, folder)
-    shown = {figure.files[0] for figure in source.record.figures}
+    shown = {figure.files[0] for figure in source.record.figures} | source.record.illustrated
     parts = {"pages": FIXED, "pictures": 0, "downloads": 0}
     for name, size in sizes.items():
         part = "pictures" if name in shown else "downloads" if name.startswith(("figures/", "data/")) else "pages"

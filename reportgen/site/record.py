@@ -173,6 +173,20 @@ class FigureEntry:
 
 
 @dataclass(frozen=True)
+class IllustrationEntry:
+    """A picture in a caption: `reference` is its address there, `file` its path within the site.
+
+    `caption` is the key of the caption's text; `width` and `height` are what pages show it with, in pixels.
+    """
+
+    caption: str
+    reference: str
+    file: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class ProofEntry:
     """How the output of the first walk compares with that of a plain call of the model.
 
@@ -223,6 +237,13 @@ class Record:
     """Whether the walk returned what the model does; a key that earlier versions did not write."""
     notes: list[str] = field(default_factory=list)
     """What was done otherwise than by default, a sentence each; a key that earlier versions did not write."""
+    illustrations: list[IllustrationEntry] = field(default_factory=list)
+    """The pictures in captions; a key that earlier versions did not write."""
+
+    @property
+    def illustrated(self) -> frozenset[str]:
+        """The files of the pictures in captions: what `static/` holds besides the pages' own files."""
+        return frozenset(entry.file for entry in self.illustrations)
 
 
 def to_json(record: Record) -> str:
@@ -289,6 +310,9 @@ def from_json(text: str, where: str = FILE_NAME) -> Record:
 _INSIDE = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)*[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
+_ILLUSTRATION = re.compile(r"static/picture\.[0-9a-f]{10}\.(?:png|jpg)", re.ASCII)
+
+
 def _check(record: Record) -> None:
     """Raise TypeError or ValueError for what no page can be made of, and for addresses that leave the site."""
     for part in ("captions", "environment", "options"):
@@ -297,9 +321,16 @@ def _check(record: Record) -> None:
     for figure in record.figures:
         if not figure.files or min(figure.width, figure.height) < 1:
             raise ValueError(f"a figure {figure.kind} without files or size")
+    for entry in record.illustrations:
+        _check_illustration(entry)
     for address in _addresses(record):
         if not _INSIDE.fullmatch(address):
             raise ValueError(f"{address!r} is no address within a site")
+
+
+def _check_illustration(entry: IllustrationEntry) -> None:
+    if not _ILLUSTRATION.fullmatch(entry.file) or min(entry.width, entry.height) < 1:
+        raise ValueError(f"{entry.file!r} is no picture of a caption")
 
 
 def _addresses(record: Record) -> Iterator[str]:
@@ -316,6 +347,7 @@ _LISTS: Mapping[str, type[Any]] = {
     "kinds": KindEntry,
     "skipped_images": SkippedImageEntry,
     "statistics_images": StatisticsImageEntry,
+    "illustrations": IllustrationEntry,
 }
 _ENTRIES: tuple[type[Any], ...] = (ModelEntry, ProofEntry, *_LISTS.values())
 _KEYS: Mapping[type[Any], tuple[tuple[str, str], ...]] = {
@@ -328,6 +360,7 @@ _ADDED: Mapping[str, Any] = {
     "statistics_images": (),
     "proof": None,
     "notes": [],
+    "illustrations": (),
 }
 """Keys that were added to schema 1, with what they are in records written before."""
 

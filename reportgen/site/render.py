@@ -13,6 +13,7 @@ from reportgen.site.axes import axes, operation, shape, values
 from reportgen.site.captions import Captions, replace_controls, to_html, unknown_references, unmatched
 from reportgen.site.channels import channels_script
 from reportgen.site.head import PREVIEW, head_of, preview
+from reportgen.site.illustrations import Gallery
 from reportgen.site.numbering import PREFIX
 from reportgen.site.pages import LayerPage, Link, Page, Pages
 from reportgen.site.record import ModelEntry, Record
@@ -36,6 +37,9 @@ STATIC = (
     "icon.svg",
 )
 """The files that every page loads, in this order: those of templates/static, and the list of layers."""
+
+_PLACES = {"index": "index", "about": "about", "layer": "layers", "image": "images", "figure": "figures"}
+"""Where captions lie, by what templates call them."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class _Renderer(Mapping[str, str]):
         self._record = record
         self._pages = Pages(record)
         self._captions = Captions(record.captions)
+        self._gallery = Gallery(record.illustrations)
         self._theme = theme
         self._html = cache(self._to_html)
         self._preview = preview(record)
@@ -142,8 +147,9 @@ class _Renderer(Mapping[str, str]):
             for place, text in self._captions.texts.items()
             for name in unknown_references(text, self._address)
         ]
+        pictures = self._gallery.missing(self._captions.texts)
         unused = self._theme.unused(self._environment, (kind.name for kind in record.kinds))
-        return [*unplaced, *unknown, *unused]
+        return [*unplaced, *unknown, *pictures, *unused]
 
     def _unknown(self, name: str) -> str:
         if not name.startswith(PREFIX):
@@ -174,18 +180,26 @@ class _Renderer(Mapping[str, str]):
         """Return the function that templates call for the user's text at a place."""
 
         def caption(group: str, name: str = "", level: int = 2) -> Markup:
-            text = getattr(self._captions, group)(name) if name else getattr(self._captions, group)
+            key = self._captions.key(_PLACES[group], name or None)
+            text = self._captions.texts.get(key, "")
             # A text that stands on many pages is converted once, unless it has footnotes, whose ids differ.
-            return self._html(text, root, slugify(f"{group}-{name}") if "[^" in text else "", level)
+            return self._html(key, root, slugify(f"{group}-{name}") if "[^" in text else "", level)
 
         return caption
 
-    def _to_html(self, text: str, root: str, prefix: str, level: int) -> Markup:
+    def _to_html(self, key: str, root: str, prefix: str, level: int) -> Markup:
         def link(name: str) -> str | None:
             address = self._address(name)
             return None if address is None else root + address
 
-        return to_html(text, link=link, prefix=prefix, label=self._label, level=level)
+        return to_html(
+            self._captions.texts.get(key, ""),
+            link=link,
+            prefix=prefix,
+            label=self._label,
+            level=level,
+            illustrations=partial(self._gallery.find, key, root=root),
+        )
 
 
 def _environment(theme: Theme) -> jinja2.Environment:

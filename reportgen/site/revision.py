@@ -3,13 +3,13 @@
 import dataclasses
 import hashlib
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reportgen.errors import InputError, UsageError
-from reportgen.site.captions import read_captions
+from reportgen.site.illustrations import Encode, Illustrated, read_illustrated, unnamed
 from reportgen.site.record import FILE_NAME, Record, read_record, to_json
 from reportgen.site.render import Rendered, render
 from reportgen.site.theme import PROBLEM, Theme
@@ -35,11 +35,14 @@ def rewrite(
     site: Path,
     *,
     captions: Path | None = None,
+    encode: Encode | None = None,
     title: str = "",
     theme: Theme | None = None,
     base_url: str | None = None,
 ) -> Revision:
     """Write the pages of `site` again; what is given replaces what the record says.
+
+    New `captions` come with their pictures, of which `encode` makes what is stored; without it they have none.
 
     Raises UsageError for captions that can't be read, a template that fails, and a site with templates of its own
     when there is no `theme`; InputError when `site` holds no record or lacks files that the record names;
@@ -47,33 +50,37 @@ def rewrite(
     """
     record = read_record(site)
     sums = read_manifest(site)
-    _check_whole(site, record)
+    _check_whole(site, record, record.illustrated if captions is None else frozenset())
     _check_templates(site, record, theme)
     changes: dict[str, Any] = {}
+    fresh = Illustrated()
     if captions is not None:
-        changes["captions"] = dict(read_captions(captions).texts)
+        fresh = read_illustrated(captions, encode)
+        fresh = unnamed(fresh) if record.options.get("anonymous") else fresh
+        changes |= {"captions": fresh.texts, "illustrations": list(fresh.entries)}
     if title:
         changes["title"] = title
     if theme is not None:
         changes["problems"] = [problem for problem in record.problems if not str(problem).startswith(PROBLEM)]
     record = dataclasses.replace(record, **changes, options=_options(record, theme, base_url))
     rendered = _render(site, record, theme, sums)
-    parts: list[Any] = [{FILE_NAME: to_json(record)}, rendered.binaries, rendered.files]
+    parts: list[Any] = [{FILE_NAME: to_json(record)}, fresh.files, rendered.binaries, rendered.files]
     pages: Mapping[str, str | bytes] = ChainMap(*parts)  # and no dict: a page is made when it is written
     written = {name for name in sums if name.endswith(".html") or name.startswith("static/")}
-    revise(site, pages, frozenset(written - set(pages)))
+    revise(site, pages, frozenset(written - set(pages) - record.illustrated))
     html = sum(name.endswith(".html") for name in pages)
     return Revision(site, record, html, tuple(rendered.warnings))
 
 
-def _check_whole(site: Path, record: Record) -> None:
-    """Raise InputError when files that the pages would show or offer are not there."""
+def _check_whole(site: Path, record: Record, illustrated: Iterable[str]) -> None:
+    """Raise InputError when files that the pages would show or offer are not there: figures', and `illustrated`."""
     named = dict.fromkeys(name for figure in record.figures for name in (*figure.files, *figure.downloads))
+    named |= dict.fromkeys(sorted(illustrated))
     missing = [name for name in named if not (site / name).is_file()]
     if missing:
         more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{site}: not whole: {missing[0]}{more} of {len(named):,} files of figures missing; "
+            f"{site}: not whole: {missing[0]}{more} of {len(named):,} files of figures and captions missing; "
             "put them back, or build the report again"
         )
 

@@ -25,6 +25,8 @@
       const picture = reportgen.make("img", { ...kept, alt: alt ?? "", src: held.getAttribute("href") });
       picture.classList.remove("picture");
       if (!picture.className) picture.removeAttribute("class");
+      const title = drawn.querySelector("title");
+      if (title) picture.title = title.textContent;
       drawn.replaceWith(picture);
     }
   };

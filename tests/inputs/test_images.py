@@ -18,7 +18,7 @@ import torch
 from PIL import ExifTags, Image
 
 from reportgen.errors import InputError
-from reportgen.inputs import images
+from reportgen.inputs import images, pixels
 from reportgen.inputs.images import SUFFIXES, BadImage, ImageSource, Item, Picture, decode, find_images
 from reportgen.names import slugify
 
@@ -1018,7 +1018,7 @@ def test_what_is_converted_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch)
     ramp[2, 0] = float("inf")
     clear = Image.fromarray(np.random.default_rng(0).integers(0, 256, (11, 13, 4), np.uint8))
     whole = [read(ramp), read(ramp.clamp(0, 1)), read(clear)]
-    monkeypatch.setattr(images, "_AT_ONCE", 26)
+    monkeypatch.setattr(pixels, "_AT_ONCE", 26)
     parts = [read(ramp), read(ramp.clamp(0, 1)), read(clear)]
     assert [picture.note for picture in parts] == [picture.note for picture in whole]
     assert [picture.pixels.tobytes() for picture in parts] == [picture.pixels.tobytes() for picture in whole]

@@ -57,6 +57,29 @@ def halved(tiny_site: Path, sizes: dict[str, tuple[int, int]], tmp_path_factory:
     return out
 
 
+def test_pictures_of_captions_are_reduced_as_photographs_are(tmp_path: Path) -> None:
+    captions = tmp_path / "captions"
+    captions.mkdir()
+    (captions / "index.md").write_text("![a](noise.png) ![b](clear.png)\n\n![again](noise.png)")
+    Image.effect_noise((300, 200), 90).convert("RGB").save(captions / "noise.png")
+    Image.new("RGB", (300, 200), "teal").save(captions / "clear.png")
+    site = write_site(make_record(), tmp_path / "site")
+    reportgen.render(site, captions=captions)
+    whole, same = reduce(site)
+    assert same.illustrations == open_site(site).record.illustrations
+    assert set(whole.sizes) == set(open_site(site).sizes)
+    source, record = reduce(site, jpeg=True, divisor=2)
+    noise, clear = (entry.file for entry in record.illustrations)
+    assert (noise[-4:], clear[-4:]) == (".jpg", ".png")
+    assert [(entry.width, entry.height) for entry in record.illustrations] == [(300, 200), (300, 200)]
+    assert pixels(source.read(noise)).shape == pixels(source.read(clear)).shape == (100, 150, 3)
+    assert noise.replace(".jpg", ".png") not in source.sizes
+    assert source.text("index.html").count(f'src="{noise}"') == 2
+    assert "1 picture is JPEG" in " ".join(record.reductions)
+    assert "2 photographs and charts have 1/2 of the width" in " ".join(record.reductions)
+    assert from_json(to_json(record)) == record
+
+
 SWEPT = [pytest.param(part, marks=pytest.mark.sweep) for part in (0.3, 0.95)]
 """Sizes between those of every run."""
 

@@ -1,5 +1,6 @@
 """Captions: files found and matched, Markdown rendered, and nothing published that could run or reach out."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from markupsafe import Markup
 
 from reportgen.errors import UsageError
-from reportgen.site.captions import MAX_BYTES, Captions, read_captions, to_html, unknown_references, unmatched
+from reportgen.site.captions import (
+    MAX_BYTES,
+    Captions,
+    Illustration,
+    pictures_in,
+    read_captions,
+    to_html,
+    unknown_references,
+    unmatched,
+)
 
 PLAIN = """
 h3 h4 h5 h6 p blockquote hr pre br del em strong sub ul dl dt dd table caption thead tbody tfoot tr
@@ -165,6 +175,92 @@ def test_picture_becomes_its_alternative_text(markdown: str) -> None:
     html = render(markdown)
     assert text_of(parse(html)) == "a *cat*"
     assert_safe(html)
+
+
+def shown(markdown: str) -> str:
+    """The HTML of a caption in a report that holds a picture for every address that starts with `a`."""
+    held = Illustration("../static/picture.0123456789.png", 30, 20)
+    html = to_html(
+        markdown, link=link, prefix="p", illustrations=lambda address: held if address[:1] == "a" else None
+    )
+    parse(html)
+    return str(html)
+
+
+@pytest.mark.parametrize("markdown", ["![{}](a.png{})", "![{}][p]\n\n[p]: a.png{}", "- x\n    - ![{}](<a.png>{})"])
+def test_a_picture_of_the_report_is_shown(markdown: str) -> None:
+    html = shown(markdown.replace("{}", 'a "b" & <c>', 1).replace("{}", ' "t <i> &amp;"'))
+    (picture,) = find(html, "img")
+    assert dict(picture.attrib) == {
+        "class": "illustration",
+        "src": "../static/picture.0123456789.png",
+        "alt": 'a "b" & <c>',
+        "title": "t <i> &",
+        "width": "30",
+        "height": "20",
+        "loading": "lazy",
+        "decoding": "async",
+    }
+    assert find(shown("![](a.png)"), "img")[0].attrib.keys() == dict(picture.attrib).keys() - {"title"}
+
+
+def test_pictures_keep_their_places_among_others() -> None:
+    html = shown("[![one](a1)](https://example.org) two ![three](b) `![four](a)` ![five](a2)")
+    assert [picture.get("alt") for picture in find(html, "img")] == ["one", "five"]
+    assert find(html, "a")[0].find(".//img") is not None
+    assert text_of(parse(html)) == " two three ![four](a) "
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        '<img src="a.png" alt="x">',
+        "<img class='illustration' src='../static/picture.0123456789.png'>",
+        "x <img src=a.png onerror=alert(1)> y",
+        "<p>![x](a.png)</p>",
+    ],
+)
+def test_raw_pictures_are_never_shown(markdown: str) -> None:
+    assert find(shown(markdown), "img") == []
+
+
+def test_marks_of_pictures_cant_be_written_by_an_author() -> None:
+    text = "![x](a.png) !0; \x02!0;"
+    for _ in range(3):  # not even by one who knows what an earlier text's token was
+        text += " " + hashlib.sha256(text.encode()).hexdigest() + "!0;"
+    assert len(find(shown(text), "img")) == 1
+
+
+@pytest.mark.parametrize("frame", ["{}", "> {}", "| a |\n|--|\n| {} |", "x[^p]\n\n[^p]: {}"])
+def test_no_attack_changes_what_a_picture_loads(frame: str) -> None:
+    for attack in ATTACKS:
+        for text in (
+            attack,
+            f"![{attack}](a.png '{attack}')",
+            f"![x](a{attack})",
+            f"<b title='![x](a.png)'>{attack}",
+        ):
+            root = html5lib.HTMLParser(namespaceHTMLElements=False).parseFragment(
+                shown_raw(frame.replace("{}", text))
+            )
+            for picture in root.iter("img"):
+                assert picture.attrib.keys() - {"title"} == PICTURE, attack
+                assert picture.get("src") == "s.png"
+            assert not [name for element in root.iter() for name in element.attrib if name.startswith("on")], attack
+
+
+PICTURE = {"class", "src", "alt", "width", "height", "loading", "decoding"}
+
+
+def shown_raw(markdown: str) -> str:
+    held = Illustration("s.png", 1, 1)
+    return str(to_html(markdown, link=link, prefix="p", illustrations=lambda address: held))
+
+
+def test_addresses_of_pictures_are_listed_once_in_reading_order() -> None:
+    text = "![x](b.png) `![x](c.png)` ![y][a] ![z](b.png 't') ![](https://e.org/?a&amp;b)\n\n[a]: a&#46;png"
+    assert pictures_in(text) == ["b.png", "a.png", "https://e.org/?a&b"]
+    assert pictures_in("[x](y.png) ! [z](y.png)") == []
 
 
 @pytest.mark.parametrize(

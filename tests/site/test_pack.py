@@ -95,6 +95,17 @@ def test_every_page_is_in_it_as_it_was(site: Path, packed: Path) -> None:
         assert outline(found[name]) == outline(main), name
 
 
+def test_a_picture_of_several_captions_keeps_its_title(tiny_site: Path, tmp_path: Path) -> None:
+    reportgen.pack(tiny_site, tmp_path / "r.html")
+    root = parse((tmp_path / "r.html").read_text(encoding="utf-8"))
+    drawn = [each for each in elements(root) if "illustration" in each.get("class", "").split()]
+    assert len(drawn) > 1
+    for each in drawn:
+        assert (each.tag, each.get("aria-label")) == ("svg", "a ring")
+        assert [child.text for child in each if child.tag == "title"] == ["It goes around"]
+        assert not {"title", "loading", "decoding"} & each.attrib.keys()
+
+
 def outline(root: Element) -> list[tuple[str, ...]]:
     """Each element with what a reader or a screen reader makes of it, in order, and all text between."""
     lines: list[tuple[str, ...]] = []

@@ -100,6 +100,20 @@ def test_pictures_held_once_are_seen_without_scripts(browser: Browser, tmp_path:
         assert drawn.evaluate("each => each.getBoundingClientRect().width") == shot.width
 
 
+def test_a_picture_of_a_caption_is_one_with_its_title(browser: Browser, tiny_site: Path, tmp_path: Path) -> None:
+    reportgen.pack(tiny_site, tmp_path / "r.html")
+    with opened(browser, 360) as page:
+        visit(page, tmp_path / "r.html", "#layers/block.add.html/")
+        picture = page.locator("img.illustration:visible")
+        expect(picture).to_have_attribute("title", "It goes around")
+        expect(picture).to_have_attribute("alt", "a ring")
+        assert picture.evaluate("each => [each.naturalWidth, each.width, getComputedStyle(each).display]") == [
+            60,
+            60,
+            "inline-block",
+        ]
+
+
 def test_a_reader_goes_back_and_forward(browser: Browser, packed: Path) -> None:
     with opened(browser) as page:
         visit(page, packed)

@@ -14,17 +14,28 @@ from hypothesis import strategies as st
 
 from canned import make_figure, make_layer, make_record, with_model
 from reportgen.errors import InputError
-from reportgen.site.record import Record, SkippedImageEntry, StoredData, from_json, json_parts, read_record, to_json
+from reportgen.site.record import (
+    IllustrationEntry,
+    Record,
+    SkippedImageEntry,
+    StoredData,
+    from_json,
+    json_parts,
+    read_record,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from reportgen.driver import Report
 
+PICTURE = IllustrationEntry("index", "a b.png", "static/picture.0123456789.png", 30, 20)
 CONTRACT = {
     "": "schema title model images layers figures environment options kinds problems captions generator",
     "model": "spec class parameters weights weights_sha256 random_weights preprocess tracer tracer_reason",
     "images": "id name width height sha256 note",
     "layers": "index name slug op module_type target parents shape dtype layout status reason title selected",
     "figures": "kind layer image files width height alt caption data",
+    "illustrations": "caption reference file width height",
 }
 
 
@@ -76,7 +87,7 @@ def test_the_record_of_a_build_is_what_its_site_holds(tiny_report: "Report") -> 
 
 @pytest.mark.parametrize("part", CONTRACT)
 def test_no_key_of_the_contract_is_missing(part: str) -> None:
-    values = values_of(make_record())
+    values = values_of(make_record(illustrations=[PICTURE]))
     chosen = values if not part else values[part]
     entry = chosen[0] if isinstance(chosen, list) else chosen
     assert set(CONTRACT[part].split()) <= set(entry)
@@ -117,6 +128,36 @@ def test_a_record_from_before_images_could_be_left_out_is_read() -> None:
     values = values_of(make_record())
     del values["skipped_images"]
     assert from_json(json.dumps(values)).skipped_images == []
+
+
+def test_pictures_of_captions_come_back() -> None:
+    record = make_record(illustrations=[PICTURE])
+    assert from_json(to_json(record)) == record
+    assert record.illustrated == {"static/picture.0123456789.png"}
+
+
+def test_a_record_from_before_captions_had_pictures_is_read() -> None:
+    values = values_of(make_record())
+    del values["illustrations"]
+    assert from_json(json.dumps(values)).illustrations == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"file": "../secret.png"},
+        {"file": "index.html"},
+        {"file": "static/picture.0123456789.svg"},
+        {"file": "https://example.org/picture.0123456789.png"},
+        {"width": 0},
+        {"height": "20"},
+        {"caption": None, "file": None},
+    ],
+)
+def test_what_is_no_picture_of_a_caption_is_refused(changes: dict[str, Any]) -> None:
+    record = make_record(illustrations=[dataclasses.replace(PICTURE, **changes)])
+    with pytest.raises(InputError, match="not a record of reportgen"):
+        from_json(to_json(record))
 
 
 def test_images_that_were_left_out_come_back() -> None:

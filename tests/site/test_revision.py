@@ -15,13 +15,15 @@ from typing import Any
 
 import html5lib
 import pytest
+from PIL import Image
 
 import reportgen
 from canned import chain, make_figure, make_image, make_layer, make_record, read_tree, write_site
 from checker import check_site
 from reportgen.errors import InputError, OutputError, ReportError, UsageError
+from reportgen.illustrating import encode
 from reportgen.site import revision
-from reportgen.site.record import ModelEntry, read_record, to_json
+from reportgen.site.record import IllustrationEntry, ModelEntry, read_record, to_json
 from reportgen.site.render import STATIC
 from reportgen.site.revision import rewrite
 from reportgen.site.theme import Theme
@@ -93,6 +95,119 @@ def test_an_empty_directory_takes_the_captions_away(site: Path, tmp_path: Path) 
     rewrite(site, captions=write_captions(tmp_path / "captions"))
     assert "The old words." not in index_of(site)
     assert read_record(site).captions == {}
+
+
+def write_picture(path: Path, colour: str = "teal", size: tuple[int, int] = (30, 20)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def pictures_of(site: Path) -> list[str]:
+    """The pictures of captions that lie in a site."""
+    return sorted(path.name for path in (site / "static").glob("*picture*"))
+
+
+def shown_on(site: Path, page: str) -> list[str]:
+    root = html5lib.parse((site / page).read_text(encoding="utf-8"), namespaceHTMLElements=False)
+    return [each.get("src", "") for each in root.iter("img") if each.get("class") == "illustration"]
+
+
+@pytest.fixture
+def illustrated(site: Path, tmp_path: Path) -> Path:
+    """The small site with a picture in its caption, from `tmp_path / "captions"`."""
+    captions = write_captions(tmp_path / "captions", index="![A square](photos/cat.png)")
+    write_picture(captions / "photos/cat.png")
+    rewrite(site, captions=captions, encode=encode)
+    return site
+
+
+def test_pictures_of_new_captions_come_into_the_site(illustrated: Path) -> None:
+    (name,) = pictures_of(illustrated)
+    assert re.fullmatch(r"picture\.[0-9a-f]{10}\.png", name)
+    assert shown_on(illustrated, "index.html") == [f"static/{name}"]
+    with Image.open(illustrated / "static" / name) as picture:
+        assert picture.getcolors() == [(600, (0, 128, 128))]
+    assert read_record(illustrated).illustrations == [
+        IllustrationEntry("index", "photos/cat.png", f"static/{name}", 30, 20)
+    ]
+    assert check_site(illustrated) == []
+
+
+def test_without_captions_pictures_stay(illustrated: Path) -> None:
+    before = read_tree(illustrated)
+    rewrite(illustrated)
+    assert read_tree(illustrated) == before
+    rewrite(illustrated, title="Another title", theme=Theme())
+    assert shown_on(illustrated, "index.html") == [f"static/{name}" for name in pictures_of(illustrated)]
+    assert check_site(illustrated) == []
+
+
+def test_replaced_pictures_go_and_new_ones_come(illustrated: Path, tmp_path: Path) -> None:
+    old = pictures_of(illustrated)
+    write_picture(tmp_path / "captions/photos/cat.png", "crimson")
+    rewrite(illustrated, captions=tmp_path / "captions", encode=encode)
+    assert len(pictures_of(illustrated)) == 1
+    assert pictures_of(illustrated) != old
+    assert check_site(illustrated) == []
+    rewrite(illustrated, captions=write_captions(tmp_path / "none"), encode=encode)
+    assert pictures_of(illustrated) == []
+    assert read_record(illustrated).illustrations == []
+    assert check_site(illustrated) == []
+
+
+def test_captions_that_share_a_text_show_their_own_pictures(site: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions")
+    for place, colour in (("layers/x.md", "teal"), ("images/disc.md", "crimson")):
+        write_picture((captions / place).with_name("same.png"), colour)
+        (captions / place).write_text("![x](same.png)")
+    rewrite(site, captions=captions, encode=encode)
+    (one,), (two,) = shown_on(site, "layers/x.html"), shown_on(site, "images/disc.html")
+    assert one != two
+    assert one.startswith("../static/picture.")
+    assert check_site(site) == []
+
+
+def test_a_picture_that_is_not_there_is_told_again(site: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions", index="![x](gone.png)")
+    (told,) = rewrite(site, captions=captions, encode=encode).warnings
+    assert told.startswith("captions/index.md: the picture 'gone.png' is not shown")
+    assert rewrite(site).warnings == (told,)
+
+
+def test_a_picture_that_cant_be_used_changes_nothing(site: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions", index="![x](cat.png)")
+    (captions / "cat.png").write_bytes(b"no picture")
+    told = refuse(site, UsageError, captions=captions, encode=encode)
+    assert told.startswith(f"caption '{captions}/index.md': picture 'cat.png' is not an image")
+
+
+def test_a_site_that_lacks_a_picture_is_refused_unless_new_captions_come(illustrated: Path, tmp_path: Path) -> None:
+    (name,) = pictures_of(illustrated)
+    (illustrated / "static" / name).unlink()
+    assert f"static/{name} of" in refuse(illustrated, InputError)
+    rewrite(illustrated, captions=tmp_path / "captions", encode=encode)
+    assert pictures_of(illustrated) == [name]
+    assert check_site(illustrated) == []
+
+
+def test_pictures_of_an_anonymous_site_lose_their_names(tmp_path: Path) -> None:
+    site = write_site(make_record(options={"anonymous": True}), tmp_path / "site")
+    captions = write_captions(tmp_path / "captions", index="![x](canary.png)")
+    write_picture(captions / "canary.png")
+    reportgen.render(site, captions=captions)
+    assert read_record(site).captions == {"index": "![x](picture-1)"}
+    assert len(shown_on(site, "index.html")) == 1
+    assert not [name for name, content in read_tree(site).items() if b"canary" in content or "canary" in name]
+
+
+def test_rendering_with_pictures_loads_no_torch(site: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions", index="![x](cat.png)")
+    write_picture(captions / "cat.png")
+    code = f"import sys, reportgen; reportgen.render({str(site)!r}, captions={str(captions)!r}); "
+    code += "print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'matplotlib'}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert len(shown_on(site, "index.html")) == 1
 
 
 def test_a_new_title_stands_on_every_page(site: Path) -> None:
