@@ -61,6 +61,7 @@ def test_pictures_of_captions_are_reduced_as_photographs_are(tmp_path: Path) -> 
     captions = tmp_path / "captions"
     captions.mkdir()
     (captions / "index.md").write_text("![a](noise.png) ![b](clear.png)\n\n![again](noise.png)")
+    (captions / "about.md").write_text("![a](noise.png)")
     Image.effect_noise((300, 200), 90).convert("RGB").save(captions / "noise.png")
     Image.new("RGB", (300, 200), "teal").save(captions / "clear.png")
     site = write_site(make_record(), tmp_path / "site")
@@ -69,9 +70,10 @@ def test_pictures_of_captions_are_reduced_as_photographs_are(tmp_path: Path) -> 
     assert same.illustrations == open_site(site).record.illustrations
     assert set(whole.sizes) == set(open_site(site).sizes)
     source, record = reduce(site, jpeg=True, divisor=2)
-    noise, clear = (entry.file for entry in record.illustrations)
+    about, noise, clear = (entry.file for entry in record.illustrations)
+    assert about == noise
     assert (noise[-4:], clear[-4:]) == (".jpg", ".png")
-    assert [(entry.width, entry.height) for entry in record.illustrations] == [(300, 200), (300, 200)]
+    assert [(entry.width, entry.height) for entry in record.illustrations] == [(300, 200)] * 3
     assert pixels(source.read(noise)).shape == pixels(source.read(clear)).shape == (100, 150, 3)
     assert noise.replace(".jpg", ".png") not in source.sizes
     assert source.text("index.html").count(f'src="{noise}"') == 2

@@ -182,7 +182,17 @@ def test_without_an_encoder_there_are_none(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "name"), [("a%20b.png", "a b.png"), ("é.png#x", "é.png"), ("a:b", ""), ("./a:b", "./a:b")]
+    ("address", "name"),
+    [
+        ("a%20b.png", "a b.png"),
+        ("é.png#x", "é.png"),
+        ("a:b", ""),
+        ("./a:b", "./a:b"),
+        ("%2fa", ""),
+        ("a%5cb", ""),
+        ("a%00b", ""),
+        ("a%0ab", ""),
+    ],
 )
 def test_the_name_that_an_address_holds(address: str, name: str) -> None:
     assert local_name(address) == name

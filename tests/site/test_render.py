@@ -280,7 +280,8 @@ def test_a_figure_of_another_package_is_shown_with_its_words(layer: str | None, 
 
 def test_every_figure_of_a_build_is_shown(tiny_report: "Report") -> None:
     record = tiny_report.record
-    assert shown_files(record) == {figure.files[0] for figure in record.figures if figure.kind != "preview"}
+    figures = {figure.files[0] for figure in record.figures if figure.kind != "preview"}
+    assert shown_files(record) == figures | record.illustrated
 
 
 def test_a_layer_page_shows_both_figures_with_captions() -> None:
