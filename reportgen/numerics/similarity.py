@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from reportgen.numerics.real import as_real
+from reportgen.numerics.threads import one_thread
 
 MIN_EXAMPLES = 4
 """HSIC_1 divides by n (n - 3)."""
@@ -35,6 +36,7 @@ class Gram:
     constant: bool
 
 
+@one_thread()
 def gram(features: torch.Tensor) -> Gram:
     """Return the Gram matrix (n, n), float64, of `features` (n, p), any dtype, each centred over the examples.
 
