@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from reportgen.errors import MemoryShortageError
 from reportgen.machine import Room
 from reportgen.network.footprint import Footprint, Value
-from reportgen.site.writer import IN_MEMORY
 
 _MB = 1_000_000
 _THREAD = 72 << 20
@@ -26,8 +25,6 @@ _LABEL = 600_000
 """What each layer in the chart of their similarity takes."""
 _NODE = 50_000
 """What figures keep of a node, besides the numbers of its channels: texts, pages, histograms."""
-_CHANNEL = 18
-"""What is known of a channel for each image: its range, packed."""
 _FIGURE = 1_000
 """What stays in memory of a node's figures for each image: where they are, and the hashes of their files."""
 _WAITING = 64 << 20
@@ -80,7 +77,7 @@ def estimate(footprint: Footprint, names: Collection[str], job: Job) -> Need:
     values = [value for name, value in footprint.values.items() if name in names]
     waiting = _WAITING if job.threads > 1 else 0
     return Need(
-        kept=waiting + _sums(values, job) + _ranges(values, job),
+        kept=waiting + _sums(values, job) + _entries(values, job),
         image=_forward(footprint, job) + _grams(values, job) + 2 * job.picture,
         after=_BASE + _NODE * len(values) + _charts(values, job) + _products(values, job),
         reserved=_UNUSED + (job.threads + 1) * _THREAD,
@@ -92,11 +89,9 @@ def _forward(footprint: Footprint, job: Job) -> int:
     return footprint.largest() + (footprint.passing if job.on_cpu else 0)
 
 
-def _ranges(values: Sequence[Value], job: Job) -> int:
-    """The ranges of all channels of all images, until they go to disk, and where each figure lies there."""
-    ranges = job.images * sum(value.channels for value in values)
-    held = min(IN_MEMORY, _CHANNEL * ranges) if "channel_grid" in job.kinds else 0
-    return held + _FIGURE * job.images * len(values)
+def _entries(values: Sequence[Value], job: Job) -> int:
+    """Where each figure of each image lies on disk, which holds what it says."""
+    return _FIGURE * job.images * len(values)
 
 
 def _sums(values: Sequence[Value], job: Job) -> int:

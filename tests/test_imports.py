@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "listing": {"entities", "inputs", "network"},
     "rebuilding": {"driver", "inputs", "options", "site", "timings"},
     "measuring": {"entities", "figures", "ledger", "network", "numerics", "progress", "timings"},
-    "memory": {"machine", "network", "site"},
+    "memory": {"machine", "network"},
     "saving": {"figures", "numerics", "timings"},
     "timings": set(),
     "machine": set(),

@@ -14,13 +14,13 @@ the next one. SHA256SUMS lists every file of a site, and so tells reportgen's fi
 
 import ctypes
 import errno
+import io
 import json
 import os
 import secrets
 import shutil
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -43,11 +43,10 @@ except ImportError:  # Windows: then a build holds its target by having made the
 _GLANCE = 400
 """Characters of a record within which it names its generator."""
 _LOCK, _NEW, _OLD, _STATE = "lock", "site", "old", "state"
-IN_MEMORY = 1 << 20
-"""Bytes of a scratch file before it goes to disk: that of most reports never does."""
 _NEW_STATE = f"{_STATE}.new"
 _SIGNATURE = b"reportgen\n"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_NO_NAMELESS = (errno.EINVAL, errno.EISDIR, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
@@ -111,7 +110,7 @@ class SiteWriter(Sums):
         self.discard()
 
     def scratch(self) -> IO[bytes]:
-        """Return a file that has no name, beside the new site; a small one stays in memory."""
+        """Return a file that has no name, beside the new site."""
         return self._opened.scratch()
 
     def _keep(self, name: str, parts: Iterator[bytes]) -> None:
@@ -322,7 +321,20 @@ class _Place:
             _fill(descriptor, parts)
 
     def scratch(self) -> IO[bytes]:
-        return tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(self._path))
+        """A file that has no name from the beginning; in memory where the system has no such files.
+
+        One that is opened and then removed would not do: NFS and Windows keep it, and so this directory.
+        """
+        with _naming(self._target):
+            try:
+                descriptor = os.open(self._path, os.O_TMPFILE | os.O_RDWR | os.O_EXCL, 0o600)
+            except AttributeError:
+                return io.BytesIO()
+            except OSError as error:
+                if error.errno not in _NO_NAMELESS:
+                    raise
+                return io.BytesIO()
+            return os.fdopen(descriptor, "w+b")
 
     def link(self, source: Path, without: set[str]) -> None:
         """Let the draft have the directories of `source`, and its files but those named in `without`."""

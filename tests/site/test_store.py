@@ -3,6 +3,7 @@
 import errno
 import gc
 import io
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -108,7 +109,7 @@ def test_a_disk_that_fails_is_told_in_one_line(operation: str, told: str, monkey
     assert "\n" not in str(raised.value)
 
 
-def test_what_does_not_fit_into_memory_lies_beside_the_site_without_a_name(tmp_path: Path) -> None:
+def test_a_scratch_file_lies_beside_the_site_without_a_name(tmp_path: Path) -> None:
     with SiteWriter(tmp_path / "site") as writer:
         file = writer.scratch()
         before = _bytes_free_of_names(tmp_path)
@@ -123,6 +124,38 @@ def test_what_does_not_fit_into_memory_lies_beside_the_site_without_a_name(tmp_p
         assert file.read(4) == bytes(4)  # as long as it is open
         file.close()
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["SHA256SUMS", "index.html", "site"]
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR])
+def test_without_nameless_files_it_is_in_memory(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = os.open
+
+    def refuse(path: object, flags: int, *rest: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(number, os.strerror(number))
+        return opened(path, flags, *rest)  # type: ignore[arg-type]
+
+    with SiteWriter(tmp_path / "site") as writer:
+        monkeypatch.setattr(os, "open", refuse)
+        assert isinstance(writer.scratch(), io.BytesIO)
+        monkeypatch.delattr(os, "O_TMPFILE")
+        monkeypatch.setattr(os, "open", opened)
+        assert isinstance(writer.scratch(), io.BytesIO)
+
+
+def test_a_disk_that_fails_while_a_scratch_file_is_made_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with SiteWriter(tmp_path / "site") as writer:
+        monkeypatch.setattr(os, "open", fail)
+        with pytest.raises(OutputError, match=r"site: .*Input/output error"):
+            writer.scratch()
+        monkeypatch.undo()
 
 
 def _bytes_free_of_names(directory: Path) -> int:
