@@ -92,13 +92,15 @@ class _Content:
         self._starts = array("Q", [0])
         self._recent: OrderedDict[int, FigureEntry] = OrderedDict()
         self._lock = threading.Lock()
-        weakref.finalize(self, file.close)
+        weakref.finalize(self, file.close).atexit = False  # the system closes what is open then
 
     def append(self, entry: FigureEntry) -> None:
         part = _dump(entry)
         with self._lock, _told("kept", "make room there, or draw fewer images or layers"):
             self._file.seek(self._starts[-1])
-            self._file.write(part)
+            rest = memoryview(part)
+            while rest:  # a disk that becomes full takes a part first
+                rest = rest[self._file.write(rest) :]
             self._starts.append(self._starts[-1] + len(part))
 
     def clear(self) -> None:

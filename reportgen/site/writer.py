@@ -334,7 +334,7 @@ class _Place:
                 if error.errno not in _NO_NAMELESS:
                     raise
                 return io.BytesIO()
-            return os.fdopen(descriptor, "w+b")
+            return os.fdopen(descriptor, "w+b", buffering=0)  # nothing is left to be written when it is closed
 
     def link(self, source: Path, without: set[str]) -> None:
         """Let the draft have the directories of `source`, and its files but those named in `without`."""

@@ -15,6 +15,8 @@ from browsing import LOAD_PICTURES, OVERFLOW, WIDTHS, half_of, opened
 from canned import make_record, sign_site, write_site
 
 CURRENT = "[data-page]:not([hidden])"
+SETTLED = 500
+"""Milliseconds until a page lies as it will, on a busy machine too."""
 BOXES = """
 () => [...document.querySelectorAll("main img, main svg.picture")].filter(each => each.checkVisibility())
   .map(each => {
@@ -67,8 +69,12 @@ def test_pictures_stand_as_they_do_in_the_site(
     for name in ("index.html", layer, "images/disc.html"):
         with opened(browser, width, javascript=javascript) as page:
             page.goto(f"{tiny_site.as_uri()}/{name}")
+            page.wait_for_timeout(SETTLED)
+                f"({BOXES})().every(([, width]) => width > 0)"
+            )  # laid out, on a busy machine too
             expected = page.evaluate(BOXES)
             visit(page, packed, f"#{name}/")
+            page.wait_for_timeout(SETTLED)
             found = page.evaluate(BOXES.replace("main img, main svg.picture", (
                 f"[data-page='{name}'] img, [data-page='{name}'] svg.picture"
             )))  # fmt: skip
