@@ -25,7 +25,6 @@ from reportgen.site.record import (
     LayerEntry,
     ProofEntry,
     StatisticsImageEntry,
-    StoredData,
 )
 from reportgen.site.store import FigureStore, Place
 
@@ -135,7 +134,7 @@ class Ledger:
                 figure.height,
                 figure.alt,
                 figure.caption,
-                StoredData(figure.data),
+                figure.data,
                 [f"data/{name}" for name in figure.downloads],
                 [f"data/{name}" for name in figure.scripts],
             )

@@ -63,11 +63,11 @@ class FigureStore(Sequence[FigureEntry]):
     def __getitem__(self, index: slice) -> list[FigureEntry]: ...
     def __getitem__(self, index: int | slice) -> FigureEntry | list[FigureEntry]:
         if isinstance(index, slice):
-            return [self._read(number) for number in self._order[index]]
-        return self._read(self._order[index])
+            return [self._content.entry(number) for number in self._order[index]]
+        return self._content.entry(self._order[index])
 
     def __iter__(self) -> Iterator[FigureEntry]:
-        return map(self._read, self._order)
+        return map(self._content.entry, self._order)
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
@@ -79,9 +79,6 @@ class FigureStore(Sequence[FigureEntry]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return list, (list(self),)  # the file is this process's own
-
-    def _read(self, number: int) -> FigureEntry:
-        return self._content.entry(number)
 
 
 class _Content:
