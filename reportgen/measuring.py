@@ -87,15 +87,19 @@ class _Run:
         layer = activation.layer
         wanted = [kind for kind in self.kinds if kind.wants(layer)]
         coming = self._started(wanted, activation, batch)
+        made: dict[FigureKind, list[Product]] = {}
         if coming:
-            # What the others make is kept until it is its turn, so that all of them work at once.
+            # What the others make is kept until it is its turn, so that all of them work at once. Then, rather
+            # than wait, this thread makes what none of the others has begun.
             with one_thread():
-                made = [() if kind in coming else list(self._made(kind, activation, batch)) for kind in wanted]
-        for number, kind in enumerate(wanted):
-            if kind in coming:
+                for kind in sorted(wanted, key=coming.__contains__):
+                    if kind not in coming or coming[kind].cancel():
+                        made[kind] = list(self._made(kind, activation, batch))
+        for kind in wanted:
+            if kind in made:
+                yield from made[kind]
+            elif kind in coming:
                 yield from self.guarded(kind, layer, coming[kind].result, "wait for figures")
-            elif coming:
-                yield from made[number]
             else:
                 yield from self._made(kind, activation, batch)
 

@@ -95,6 +95,19 @@ def test_values_hold_until_all_have_read_them_and_products_keep_their_order() ->
     assert kinds[0].threads == kinds[2].threads == {"MainThread"}
 
 
+def test_the_caller_makes_itself_what_no_other_thread_has_begun() -> None:
+    class Second(Slow):
+        name, title, order, wait = "second", "Second", 3, 0.0
+
+    alone, _ = walk([Quick(), Slow(), Second()], threads=1)
+    kinds = [Quick(), Slow(), Second()]
+    beside, _ = walk(kinds, threads=2)
+    assert told(beside) == told(alone)
+    assert kinds[1].threads == {"reportgen-figures"}
+    assert kinds[2].threads == {"MainThread"}, "it waited for the only other thread"
+    assert kinds[2].torch_threads == {1}
+
+
 def test_operations_side_by_side_have_a_thread_each() -> None:
     kinds, before = [Quick(), Slow()], torch.get_num_threads()
     torch.set_num_threads(2)

@@ -91,8 +91,8 @@ def stem_plot(
 ) -> Chart:
     """Plot a stem from 0 to `values` (D,), all finite, at each of `places`; `label` stands on `marked`."""
     count = values.size
-    with drawing(7.0, 2.4) as figure:
-        figure.set_layout_engine("none")  # its labels need no more room than this, and finding out costs as much
+    # Its labels need no more room than this, and finding out costs as much as drawing.
+    with drawing(7.0, 2.4, placed=True) as figure:
         axes = figure.add_axes((0.085, 0.19, 0.89, 0.78))
         width = float(np.clip(280 / count, 0.7, 10))
         _add_stems(axes, places, values[places], COLOURS[0], width)

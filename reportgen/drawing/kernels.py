@@ -46,9 +46,8 @@ def annotated(
     across, down = width + _GAP_CELLS / 2, height + _GAP_CELLS
     wide = max(columns * across * _CELL, _LEAST_INCHES)
     page_width, page_height = wide + _BAR_INCHES, max(-(-count // columns) * down * _CELL, _LEAST_INCHES)
-    with drawing(page_width, page_height) as figure:
-        # Places are known here: laying out hundreds of texts would take longer than drawing them.
-        figure.set_layout_engine("none")
+    # Places are known here: laying out hundreds of texts would take longer than drawing them.
+    with drawing(page_width, page_height, placed=True) as figure:
         share = wide / page_width
         axes = figure.add_axes((0, 0, share, 1))
         axes.set(xlim=(-_GAP_CELLS / 2, wide / _CELL - _GAP_CELLS / 2), ylim=(page_height / _CELL - 0.15, -0.15))

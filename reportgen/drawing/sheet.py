@@ -52,8 +52,7 @@ def contact_sheet(
     names = [_shorten(name) for name, _ in columns]
     frame = _plan(names, row_names, min(3.0, max(1 / 3, aspect)))
     colours = np.frombuffer(palette.colours, np.uint8).reshape(256, 3)
-    with drawing(frame.width, frame.height) as figure:
-        figure.set_layout_engine("none")
+    with drawing(frame.width, frame.height, placed=True) as figure:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, frame.width), ylim=(frame.height, 0))
         axes.set_axis_off()

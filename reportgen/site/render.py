@@ -1,6 +1,6 @@
 """Pages become HTML: the Jinja environment, the static files, and every page of a record."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from typing import Any
@@ -72,7 +72,7 @@ def render(record: Record, theme: Theme | None = None) -> Rendered:
     """
     renderer = _Renderer(record, theme or Theme())
     # Templates of the user's fail here, before anything is written, and say only then what they did not use.
-    files = dict(renderer) if theme is not None and theme.directory else renderer
+    files = dict(renderer.items()) if theme is not None and theme.directory else renderer
     return Rendered(files, renderer.warnings(), renderer.binaries)
 
 
@@ -116,6 +116,19 @@ class _Renderer(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._static) + len(self._makers)
+
+    def items(self) -> ItemsView[str, str]:
+        return _Files(self)
+
+    def each(self) -> Iterator[tuple[str, str]]:
+        """Yield the path and text of each file; each page is laid out once, and its numbers are written once."""
+        yield from self._static.items()
+        for path, make in self._pages.makers.items():
+            page = make()
+            name, numbers = _numbers_of(page)
+            if name:
+                yield name, numbers
+            yield path, self._render(page, name)
 
     @cached_property
     def _makers(self) -> dict[str, Callable[[], str]]:
@@ -200,6 +213,15 @@ class _Renderer(Mapping[str, str]):
             level=level,
             illustrations=partial(self._gallery.find, key, root=root),
         )
+
+
+class _Files(ItemsView[str, str]):
+    """The files of a renderer one after the other, without asking for each by its path."""
+
+    _mapping: _Renderer
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return self._mapping.each()
 
 
 def _environment(theme: Theme) -> jinja2.Environment:

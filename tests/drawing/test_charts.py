@@ -116,3 +116,20 @@ def test_vector_formats_can_be_left_out() -> None:
     with drawing(2, 1) as figure:
         figure.add_subplot().plot([1, 2])
         assert set(save(figure, vector=False).files) == {"png"}
+
+
+@pytest.mark.parametrize(("placed", "draws"), [(True, 3), (False, 4)])
+def test_each_format_is_drawn_once_and_laid_out_at_most_once(placed: bool, draws: int) -> None:
+    with drawing(2, 1, placed=placed) as figure:
+        figure.add_subplot().plot([1, 2])
+        counted = 0
+        plain = figure.draw
+
+        def draw(renderer: Any) -> None:
+            nonlocal counted
+            counted += 1
+            plain(renderer)
+
+        figure.draw = draw  # type: ignore[method-assign]
+        assert set(save(figure).files) == {"png", "svg", "pdf"}
+    assert counted == draws

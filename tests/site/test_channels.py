@@ -114,6 +114,15 @@ def test_layers_without_channel_grids_have_no_script_and_no_dialog() -> None:
     assert '<dialog class="channel"' not in files["layers/bare.html"] + files["layers/fc.html"]
 
 
+def test_files_one_after_the_other_are_those_that_are_asked_for_by_path() -> None:
+    record = record_of(grid("conv", "disc"), grid("fc", "disc"), layers=("conv", "bare", "fc"))
+    streamed = list(render(record).files.items())
+    files = render(record).files
+    assert [name for name, _ in streamed] == list(files)
+    assert dict(streamed) == {name: files[name] for name in files}
+    assert len({name for name, _ in streamed if name.startswith("static/channels") or "channels/" in name}) >= 2
+
+
 def test_scripts_of_arbitrary_names_do_not_collide() -> None:
     layers = ("a", "a.js", "A", "layers", "channels.js", "con", "../x", "é", "x.0123456789.js", "a b")
     grids = [grid(layer, "disc", low=[float(index)] * 4) for index, layer in enumerate(layers)]
