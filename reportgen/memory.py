@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from reportgen.errors import MemoryShortageError
 from reportgen.machine import Room
 from reportgen.network.footprint import Footprint, Value
+from reportgen.worker import MOST_WORKERS
 
 _MB = 1_000_000
 _THREAD = 72 << 20
@@ -21,6 +22,10 @@ _DRAWING: Mapping[str, int] = {
     "layer_cka": 75 * _MB, "filters": 25 * _MB, "health": 10 * _MB, "vector": 10 * _MB, "hypercolumn": 10 * _MB,
 }  # fmt: skip
 """What drawing the charts of a kind takes; the kinds draw one after the other."""
+_CHARTS = {"layer_cka", "filters", "health", "vector", "overview", "predictions"}
+"""Kinds whose charts are drawn by processes of their own."""
+_WORKER = 110 * _MB
+"""What such a process takes besides the chart that it draws."""
 _LABEL = 600_000
 """What each layer in the chart of their similarity takes."""
 _NODE = 50_000
@@ -56,17 +61,20 @@ class Job:
 @dataclass(frozen=True)
 class Need:
     """Bytes that a build takes besides what is in use before it: `kept` to its end, `image` for each image of a
-    batch during the walk, `after` it, and address space, `reserved` without being used.
+    batch during the walk, `after` it; address space, `reserved` without being used; and what other processes of the
+    build take, `beside` it, which a container counts.
     """
 
     kept: int
     image: int
     after: int = 0
     reserved: int = 0
+    beside: int = 0
 
     def of(self, images: int, room: Room | None = None) -> int:
         """Return what is needed with batches of `images`, as `room` counts it."""
-        return self.kept + max(self.after, images * self.image) + (self.reserved if room and room.reserved else 0)
+        further = (self.reserved if room.reserved else self.beside) if room else 0
+        return self.kept + max(self.after, images * self.image) + further
 
 
 def estimate(footprint: Footprint, names: Collection[str], job: Job) -> Need:
@@ -81,6 +89,7 @@ def estimate(footprint: Footprint, names: Collection[str], job: Job) -> Need:
         image=_forward(footprint, job) + _grams(values, job) + 2 * job.picture,
         after=_BASE + _NODE * len(values) + _charts(values, job) + _products(values, job),
         reserved=_UNUSED + (job.threads + 1) * _THREAD,
+        beside=_WORKER * min(job.threads - 1, MOST_WORKERS) if _CHARTS & set(job.kinds) else 0,
     )
 
 

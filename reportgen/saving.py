@@ -1,25 +1,32 @@
 """Encoding and writing beside the walk: threads make the files of figures, while the next node is computed.
 
 Results come back in the order in which products were handed in, whatever the number of threads, so the record
-doesn't depend on it. Compression, hashing and writing release Python's lock.
+doesn't depend on it. Compression, hashing and writing release Python's lock; drawing charts doesn't, so that other
+processes do it.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from reportgen.errors import ReportError
 from reportgen.figures.base import DataFile, Figure, Product
+from reportgen.later import Later
 from reportgen.numerics.threads import stop_spinning
 from reportgen.timings import Timings
+from reportgen.worker import MOST_WORKERS, Workers
 
-_A_THREAD = 4
-"""Products that may wait for each thread."""
+_A_THREAD = 8
+"""Products that may wait for each thread to be made."""
+_MOST_UNTOLD = 400
+"""Products that may be written and wait for an earlier one, which takes long, to be told of."""
 _MOST_WAITING = 64 << 20
-"""Bytes that products may hold while they wait; one product may always wait."""
+"""Bytes that products may hold while they wait to be made; one product may always wait."""
 
 
 class Writer(Protocol):
@@ -28,20 +35,26 @@ class Writer(Protocol):
     def write(self, name: str, content: bytes | str) -> None: ...
 
 
-@dataclass(frozen=True)
+Make = Callable[[Mapping[str, bytes]], Mapping[str, bytes]]
+"""What makes the files of a product."""
+
+
+@dataclass
 class _Waiting:
+    """A product to be told of: `contents` are let go once they are written."""
+
     product: Product
     files: list[str]
-    held: int
-    done: Future[None]
+    contents: Mapping[str, bytes]
+    done: Future[None] = field(default_factory=Future)
 
 
 class Saver:
     """Takes products in, and says of each figure, in order, when it is written (`written`) or why not (`broken`).
 
     Both are called in the caller's own thread. `threads` is how many others there are; with 0, files are made in
-    it, too. When too much waits, `save` waits for the oldest. Raises OutputError, from `save` or `finish`, when a
-    file can't be written.
+    it, too. When too much waits, `save` makes some of it itself, and waits where nothing is left to be begun.
+    Raises OutputError, from `save` or `finish`, when a file can't be written.
     """
 
     def __init__(
@@ -59,57 +72,78 @@ class Saver:
         self._written = written
         self._broken = broken
         self._timings = timings
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, "reportgen-save") if threads else None
+        self._threads = _Threads(threads) if threads else None
+        self._most = threads * _A_THREAD
         self._waiting: deque[_Waiting] = deque()
-        if self._pool:
-            self._pool.submit(stop_spinning).result()
+        self._load = _Load()
 
     def save(self, product: Product) -> None:
         """Have the files of `product` written."""
         files = _names(product, self._place)
         contents = product.files if isinstance(product, Figure) else {"": product.content}
-        waiting = _Waiting(product, files, held_by(contents), self._start(files, contents))
+        waiting = _Waiting(_without_files(product), files, contents)
         self._waiting.append(waiting)
+        if self._threads:
+            held = held_by(contents)
+            self._load.add(held)
+            waiting.done = self._threads.submit(contents, partial(self._make, files, contents))
+            waiting.done.add_done_callback(partial(self._let_go, waiting, held))
+        self._tell_of_written()
         while self._is_full():
-            self._tell(self._waiting.popleft())
+            self._help()
 
     def finish(self) -> None:
         """Wait until everything is written."""
         while self._waiting:
-            self._tell(self._waiting.popleft())
+            self._help()
 
     def close(self) -> None:
         """Give up what has not begun, and wait for what has."""
         self._waiting.clear()
-        if self._pool:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._threads:
+            self._threads.close()
 
     def _is_full(self) -> bool:
-        count = len(self._waiting)
-        if not self._pool:
-            return count > 0
-        return count > self._threads * _A_THREAD or (
-            count > 1 and sum(one.held for one in self._waiting) > _MOST_WAITING
-        )
+        if not self._threads:
+            return bool(self._waiting)
+        return self._load.exceeds(self._most) or len(self._waiting) > _MOST_UNTOLD
 
-    def _start(self, files: list[str], contents: Mapping[str, bytes]) -> Future[None]:
-        if self._pool:
-            return self._pool.submit(self._make, files, contents)
-        done: Future[None] = Future()
-        try:
-            self._make(files, contents)
-            done.set_result(None)
-        except Exception as error:  # noqa: BLE001 - it is raised, or told, where the result is asked for
-            done.set_exception(error)
-        return done
+    def _help(self) -> None:
+        """Make the first of what nobody has begun; where there is none, wait until something is written."""
+        unwritten = [one for one in self._waiting if not one.done.done()]
+        for one in unwritten:
+            contents = one.contents
+            if not self._threads or one.done.cancel():
+                one.done = _done(partial(self._make_here, one.files, contents))
+                break
+        else:
+            with self._timings.of("wait for files"):
+                wait([one.done for one in unwritten], return_when=FIRST_COMPLETED)
+        self._tell_of_written()
 
-    def _make(self, files: list[str], contents: Mapping[str, bytes]) -> None:
+    def _let_go(self, waiting: _Waiting, held: int, _: Future[None]) -> None:
+        waiting.contents = {}
+        self._load.take(held)
+
+    def _tell_of_written(self) -> None:
+        while self._waiting and self._waiting[0].done.done():
+            self._tell(self._waiting.popleft())
+
+    def _make(self, files: list[str], contents: Mapping[str, bytes], make: Make) -> None:
+        with self._timings.of(_doing(contents), beside=True):
+            made = make(contents)
+        with self._timings.of("write", beside=True):
+            self._write(files, contents, made)
+
+    def _make_here(self, files: list[str], contents: Mapping[str, bytes]) -> None:
+        with self._timings.of(f"{_doing(contents)}, in the walk" if self._threads else _doing(contents)):
+            made = _made(contents)
+        with self._timings.of("write, in the walk" if self._threads else "write"):
+            self._write(files, contents, made)
+
+    def _write(self, files: list[str], contents: Mapping[str, bytes], made: Mapping[str, bytes]) -> None:
         for name, suffix in zip(files, contents, strict=True):
-            with self._timings.of("encode", beside=self._pool is not None):
-                content = contents[suffix]
-            with self._timings.of("write", beside=self._pool is not None):
-                self._writer.write(name, content)
+            self._writer.write(name, made[suffix])
 
     def _tell(self, waiting: _Waiting) -> None:
         try:
@@ -125,6 +159,49 @@ class Saver:
                 self._written(waiting.product, waiting.files)
 
 
+class _Threads:
+    """Threads that encode and write, and others that wait for the processes that draw."""
+
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, "reportgen-save")
+        self._workers = Workers(min(count, MOST_WORKERS))
+        self._pool.submit(stop_spinning).result()
+
+    def submit(self, contents: Mapping[str, bytes], work: Callable[[Make], None]) -> Future[None]:
+        """Have `work` called with what makes such `contents`."""
+        if isinstance(contents, Later) and contents.slow:
+            return self._workers.submit(lambda worker: work(partial(_made, make=worker.make)))
+        return self._pool.submit(work, _made)
+
+    def close(self) -> None:
+        """Give up what has not begun, and wait for what has."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
+        self._pool.shutdown(wait=True)
+
+
+class _Load:
+    """How many products wait to be made, and how many bytes they hold; several threads may say so."""
+
+    def __init__(self) -> None:
+        self._count = self._held = 0
+        self._lock = threading.Lock()
+
+    def add(self, held: int) -> None:
+        with self._lock:
+            self._count += 1
+            self._held += held
+
+    def take(self, held: int) -> None:
+        with self._lock:
+            self._count -= 1
+            self._held -= held
+
+    def exceeds(self, most: int) -> bool:
+        with self._lock:
+            return self._count > most or (self._count > 1 and self._held > _MOST_WAITING)
+
+
 @contextmanager
 def saving(saver: Saver) -> Iterator[Saver]:
     """Close the saver when the block ends; when it ends well, everything is written."""
@@ -137,8 +214,33 @@ def saving(saver: Saver) -> Iterator[Saver]:
 
 def held_by(contents: Mapping[str, bytes]) -> int:
     """Return how many bytes a product holds while it waits to be written."""
-    held = getattr(contents, "held", None)
-    return sum(map(len, contents.values())) if held is None else int(held)
+    return contents.held if isinstance(contents, Later) else sum(map(len, contents.values()))
+
+
+def _made(
+    contents: Mapping[str, bytes], make: Callable[[Later], Mapping[str, bytes]] = Later.make
+) -> Mapping[str, bytes]:
+    return make(contents) if isinstance(contents, Later) else contents
+
+
+def _doing(contents: Mapping[str, bytes]) -> str:
+    return "draw charts" if isinstance(contents, Later) and contents.slow else "encode"
+
+
+def _without_files(product: Product) -> Product:
+    """What is told of a figure when its files are written."""
+    return replace(product, files={}) if isinstance(product, Figure) else replace(product, content=b"")
+
+
+def _done(make: Callable[[], None]) -> Future[None]:
+    """What `make` comes to, right now."""
+    done: Future[None] = Future()
+    try:
+        make()
+        done.set_result(None)
+    except Exception as error:  # noqa: BLE001 - it is raised, or told, where the result is asked for
+        done.set_exception(error)
+    return done
 
 
 def _names(product: Product, place: Callable[[Figure], str]) -> list[str]:

@@ -77,7 +77,7 @@ class Timings:
         lines += [_row(what, seconds, whole) for what, seconds in rows]
         lines.append(_row("in all", whole, whole))
         if beside:
-            lines.append("beside it, in other threads")
+            lines.append("beside it, in other threads and processes")
             lines += [_row(f"  {what}", seconds, whole) for what, seconds in spent if what in beside]
         return "\n".join(lines)
 

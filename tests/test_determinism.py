@@ -6,9 +6,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from determinism import TOGETHER, VARIATIONS, Bench, Variation, is_possible
-from reportgen.drawing.charts import drawing, save
+from reportgen.drawing.charts import chart as make_chart
 from reportgen.drawing.palette import palette
 from reportgen.network.isolation import fresh_defaults
 
@@ -36,10 +37,12 @@ def test_whatever_is_different_the_bytes_are_the_same(bench: Bench, variation: V
     assert bench.differing(variation) == []
 
 
+def plot(figure: Figure) -> None:
+    figure.add_subplot().plot([0, 1, 4])
+
+
 def chart() -> dict[str, bytes]:
-    with drawing(2, 1) as figure:
-        figure.add_subplot().plot([0, 1, 4])
-        return dict(save(figure).files)
+    return dict(make_chart(2, 1, plot).files)
 
 
 @pytest.fixture

@@ -122,6 +122,18 @@ def test_address_space_counts_where_it_is_what_is_limited() -> None:
         BatchSize(1, 1, 1).within(need, [Room("x", 159, 0, reserved=True)])
 
 
+def test_other_processes_count_where_a_container_is_limited() -> None:
+    need = Need(100, 10, reserved=50, beside=70)
+    assert BatchSize(1, 1, 1).within(need, [Room("x", 180, 0), Room("y", 160, 0, reserved=True)]).used == 1
+    with pytest.raises(MemoryShortageError):
+        BatchSize(1, 1, 1).within(need, [Room("x", 179, 0)])
+    footprint = Footprint()
+    for threads, processes in ((1, 0), (2, 1), (3, 2), (99, 4)):
+        drawing = estimate(footprint, set(), job("channel_sum", "overview", threads=threads))
+        assert drawing.beside == processes * 110 * 10**6
+        assert not estimate(footprint, set(), job("channel_sum", threads=threads)).beside
+
+
 def test_what_does_not_fit_at_all_is_refused_with_the_numbers() -> None:
     with pytest.raises(InputError, match=r"needs about 2\.3 GB, .* may use 1\.0 GB \(RLIMIT_AS\): use a smaller"):
         BatchSize(16, 16, 16).within(Need(10**9, 10**8), [Room("RLIMIT_AS", 10**9, 12 * 10**8)])

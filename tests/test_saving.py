@@ -2,12 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Mapping
+from functools import partial
 
+import numpy as np
 import pytest
 
+from reportgen.drawing.curves import Curve, curve_plot
 from reportgen.errors import OutputError
-from reportgen.figures.base import DataFile, Figure, Later
+from reportgen.figures.base import DataFile, Figure
+from reportgen.later import Later
 from reportgen.saving import Saver, held_by, saving
 from reportgen.timings import Timings
 
@@ -54,12 +59,14 @@ def saver(kept: Kept, told: Told, threads: int) -> Saver:
     return Saver(kept, lambda one: one.alt, told.written, told.broken, threads=threads, timings=Timings())
 
 
-def make(content: bytes, seconds: float = 0.0) -> Callable[[], bytes]:
-    def made() -> bytes:
-        time.sleep(seconds)
-        return content
+def later(held: int = 1, seconds: float = 0.0, **contents: bytes) -> Later:
+    """Files that take so many seconds to be made."""
 
-    return made
+    def make() -> dict[str, bytes]:
+        time.sleep(seconds)
+        return contents
+
+    return Later(make, tuple, tuple(contents), held=held)
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
@@ -67,8 +74,8 @@ def test_files_are_written_and_figures_told_of_in_order(threads: int) -> None:
     kept, told = Kept(), Told()
     with saving(saver(kept, told, threads)) as one:
         for number in range(40):
-            content = make(b"%d" % number, 0.002 * (number % 3))
-            one.save(figure(str(number), Later(1, png=content, svg=make(b"svg"))))
+            files = later(seconds=0.002 * (number % 3), png=b"%d" % number, svg=b"svg")
+            one.save(figure(str(number), files))
             one.save(DataFile(f"{number}.csv", b"numbers"))
     assert told.lines == [f"{number}: figures/{number}.png figures/{number}.svg" for number in range(40)]
     assert told.threads == {threading.get_ident()}
@@ -78,13 +85,13 @@ def test_files_are_written_and_figures_told_of_in_order(threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_a_figure_that_cant_be_encoded_is_told_of_and_the_others_are_there(threads: int) -> None:
-    def fails() -> bytes:
+    def fails() -> dict[str, bytes]:
         raise MemoryError("too large")
 
     kept, told = Kept(), Told()
     with saving(saver(kept, told, threads)) as one:
         for number in range(6):
-            one.save(figure(str(number), Later(1, png=fails if number == 2 else make(b"png"))))
+            one.save(figure(str(number), Later(fails, tuple) if number == 2 else later(png=b"png")))
     assert told.lines[2] == "2 raised MemoryError: too large"
     assert len(told.lines) == 6
     assert sorted(kept.files) == [f"figures/{number}.png" for number in (0, 1, 3, 4, 5)]
@@ -94,14 +101,14 @@ def test_a_figure_that_cant_be_encoded_is_told_of_and_the_others_are_there(threa
 def test_a_full_disk_ends_it(threads: int) -> None:
     started = []
 
-    def counted() -> bytes:
+    def counted() -> dict[str, bytes]:
         started.append(1)
-        return b"png"
+        return {"png": b"png"}
 
     kept, told = Full(), Told()
     with pytest.raises(OutputError, match="No space left"), saving(saver(kept, told, threads)) as one:
         for number in range(500):
-            one.save(figure(str(number), Later(1, png=counted)))
+            one.save(figure(str(number), Later(counted, tuple)))
     assert len(started) < 60
     assert all(not thread.name.startswith("reportgen-save") for thread in threading.enumerate())
 
@@ -110,13 +117,13 @@ def test_an_interrupt_leaves_nothing_running() -> None:
     kept, told = Kept(), Told()
     with pytest.raises(KeyboardInterrupt), saving(saver(kept, told, 2)) as one:
         for number in range(6):
-            one.save(figure(str(number), Later(1, png=make(b"png", 0.05))))
+            one.save(figure(str(number), later(seconds=0.05, png=b"png")))
         raise KeyboardInterrupt
     assert all(not thread.name.startswith("reportgen-save") for thread in threading.enumerate())
     assert len(kept.files) < 6
 
 
-@pytest.mark.parametrize(("held", "most"), [(1, 2 * 4 + 1), (40 << 20, 2)])
+@pytest.mark.parametrize(("held", "most"), [(1, 2 * 8 + 1), (40 << 20, 2)])
 def test_a_slow_disk_does_not_fill_memory(held: int, most: int) -> None:
     alive, peak, lock = 0, 0, threading.Lock()
 
@@ -128,22 +135,78 @@ def test_a_slow_disk_does_not_fill_memory(held: int, most: int) -> None:
                 alive -= 1
 
     with saving(saver(Slow(), Told(), 2)) as one:
-        for number in range(30):
+        for number in range(40):
             with lock:
                 alive += 1
                 peak = max(peak, alive)
-            one.save(figure(str(number), Later(held, png=make(b"png"))))
-    assert peak <= most
+            one.save(figure(str(number), later(held, png=b"png")))
+    assert 1 < peak <= most
+
+
+def test_who_waits_makes_what_nobody_has_begun() -> None:
+    makers: list[str] = []
+
+    def make() -> dict[str, bytes]:
+        makers.append(threading.current_thread().name)
+        time.sleep(0.01)
+        return {"png": b"png"}
+
+    kept, told = Kept(), Told()
+    with saving(saver(kept, told, 1)) as one:
+        for number in range(40):
+            one.save(figure(str(number), Later(make, tuple)))
+    assert set(makers) == {"MainThread", "reportgen-save_0"}
+    assert len(makers) == 40, "a product was made twice, or not at all"
+    assert told.lines == [f"{number}: figures/{number}.png" for number in range(40)]
+
+
+def test_what_is_written_waits_for_an_earlier_one_to_be_told_of_and_holds_nothing() -> None:
+    released = threading.Event()
+
+    def wait() -> dict[str, bytes]:
+        assert released.wait(20)
+        return {"png": b"late"}
+
+    class Array:
+        pass
+
+    arrays = [Array() for _ in range(5)]
+    alive = [weakref.ref(array) for array in arrays]
+    kept, told = Kept(), Told()
+    with saving(saver(kept, told, 2)) as one:
+        one.save(figure("first", Later(wait, tuple)))
+        while arrays:
+            array = partial(tuple, [arrays.pop()])
+            one.save(figure(str(len(arrays) + 1), Later(lambda _: {"png": b"png"}, array)))
+        limit = time.monotonic() + 20
+        while (len(kept.files) < 5 or any(one() for one in alive)) and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert not told.lines
+        assert [ref() for ref in alive] == [None] * 5
+        released.set()
+    assert [line.partition(":")[0] for line in told.lines] == ["first", "5", "4", "3", "2", "1"]
 
 
 def test_what_waits_counts_what_it_holds() -> None:
     assert held_by({"png": b"123", "svg": b"4"}) == 4
-    assert held_by(Later(77, png=make(b"1"))) == 77
+    assert held_by(later(77, png=b"1")) == 77
 
 
-def test_files_made_later_are_made_when_looked_up() -> None:
-    calls = []
-    files = Later(5, png=lambda: calls.append(1) or b"png", svg=make(b"svg"))  # type: ignore[func-returns-value]
-    assert (list(files), len(files), "png" in files, calls) == (["png", "svg"], 2, True, [])
-    assert (files["png"], calls) == (b"png", [1])
-    assert (files["png"], dict(files)) == (b"png", {"png": b"png", "svg": b"svg"})
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_charts_are_drawn_elsewhere_with_the_same_bytes(threads: int) -> None:
+    charts = [
+        curve_plot([Curve("a", np.arange(3), np.array([0.0, 1.0, number]))], span=3, x_label="x", y_label="y")
+        for number in range(3)
+    ]
+    kept, told, timings = Kept(), Told(), Timings()
+    one = Saver(kept, lambda figure: figure.alt, told.written, told.broken, threads=threads, timings=timings)
+    with saving(one):
+        for number, chart in enumerate(charts):
+            one.save(figure(str(number), chart.files))
+    for number, chart in enumerate(charts):
+        for suffix, content in chart.files.items():
+            assert kept.files[f"figures/{number}.{suffix}"] == content
+    assert told.lines == [
+        f"{number}: figures/{number}.png figures/{number}.svg figures/{number}.pdf" for number in range(3)
+    ]
+    assert ("draw charts" in timings.beside) == (threads > 0)

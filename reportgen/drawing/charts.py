@@ -6,7 +6,9 @@ fonts, since publishers refuse Type 3.
 """
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import pickle
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -22,6 +24,7 @@ from matplotlib.figure import Figure as MplFigure
 from numpy.typing import NDArray
 
 from reportgen.drawing.palette import colour_map
+from reportgen.later import Later
 
 DPI = 144
 MOST_NAMES = 80
@@ -67,21 +70,47 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart's files by suffix (`png`, `svg`, `pdf`); width and height are the PNG's, in pixels."""
+    """A chart's files by suffix (`png`, `svg`, `pdf`), not drawn yet; width and height are the PNG's, in pixels."""
 
     files: Mapping[str, bytes]
     width: int
     height: int
 
 
-@contextmanager
-def drawing(width: float, height: float, *, placed: bool = False) -> Iterator[MplFigure]:
-    """Give a figure of `width` x `height` inches to draw on, in the style of all charts.
+def chart(
+    width: float,
+    height: float,
+    draw: Callable[..., None],
+    *arguments: Any,
+    placed: bool = False,
+    vector: bool = True,
+) -> Chart:
+    """Return a chart of `width` x `height` inches, as PNG and, when `vector`, as SVG and PDF too.
 
-    Everything that reads the style (adding axes, `save`) must happen inside. With `placed`, axes stay where they
-    are put, and the figure is drawn once less.
+    `draw`, a function of a module, is called with the figure and a copy of `arguments`, later on and perhaps in
+    another process. With `placed`, axes stay where it puts them, and the figure is drawn once less.
     """
-    with mpl.rc_context(_changes()), np.printoptions(**_PRINTING):
+    content = pickle.dumps((width, height, placed, vector, draw, arguments), protocol=pickle.HIGHEST_PROTOCOL)
+    suffixes = ("png", "svg", "pdf") if vector else ("png",)
+    files = Later(_draw, lambda: (content,), suffixes, held=len(content), slow=True)
+    return Chart(files, int(width * DPI), int(height * DPI))
+
+
+def _draw(content: bytes) -> dict[str, bytes]:
+    width, height, placed, vector, draw, arguments = pickle.loads(content)  # noqa: S301 - packed by `chart`
+    with _drawing(width, height, placed=placed) as figure:
+        draw(figure, *arguments)
+        return _save(figure, vector=vector)
+
+
+_one_by_one = threading.RLock()
+"""Held while a chart is drawn: matplotlib's settings belong to the process."""
+
+
+@contextmanager
+def _drawing(width: float, height: float, *, placed: bool) -> Iterator[MplFigure]:
+    """Give a figure to draw on, in the style of all charts; all that reads the style must happen inside."""
+    with _one_by_one, mpl.rc_context(_changes()), np.printoptions(**_PRINTING):
         figure = MplFigure(figsize=(width, height), layout=None if placed else "constrained")
         FigureCanvasAgg(figure)
         yield figure
@@ -95,8 +124,7 @@ def _changes() -> dict[Any, Any]:
     return {**defaults, **_STYLE}
 
 
-def save(figure: MplFigure, *, vector: bool = True) -> Chart:
-    """Return `figure` as PNG and, when `vector`, as SVG and PDF too."""
+def _save(figure: MplFigure, *, vector: bool) -> dict[str, bytes]:
     files = {"png": _render(figure, "png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 1})}
     # Laid out once, so that all formats are the same and the others are quick: "none" would leave an engine there
     # that does nothing, for which each format is drawn twice, and None leaves none.
@@ -104,8 +132,7 @@ def save(figure: MplFigure, *, vector: bool = True) -> Chart:
     if vector:
         files["svg"] = _render(figure, "svg", metadata={"Date": None, "Creator": None})
         files["pdf"] = _render(figure, "pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    width, height = (int(side) for side in figure.get_size_inches() * DPI)
-    return Chart(files, width, height)
+    return files
 
 
 def _render(figure: MplFigure, kind: str, **options: Any) -> bytes:
@@ -139,20 +166,46 @@ def labelled_matrix(
     # Placed by hand: the layout engine measures upright names too short.
     margin = _MONO_ADVANCE * size / 72 * max(map(len, shown.values())) + 0.3
     width, height = margin + side + 1.1, margin + side + 0.1
-    with drawing(width, height, placed=True) as figure:
-        axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
-        colours = ScalarMappable(Normalize(low, high), colour_map(cmap).with_extremes(bad=_UNDEFINED))
-        # Coloured once for all formats. Without interpolation, vector formats hold the matrix, a pixel a cell.
-        axes.imshow(colours.to_rgba(values, bytes=True), interpolation="none")
-        axes.set_xticks(
-            list(shown), list(shown.values()), rotation=90, fontsize=size, family=_MONO, parse_math=False
-        )
-        axes.set_yticks(list(shown), list(shown.values()), fontsize=size, family=_MONO, parse_math=False)
-        axes.tick_params(length=2, pad=1.5)
-        _mark(axes, [place for place in blocks if place], len(names))
-        bar = ((margin + side + 0.15) / width, (margin + side / 4) / height, 0.16 / width, side / 2 / height)
-        figure.colorbar(colours, cax=figure.add_axes(bar), label=bar_label)
-        return save(figure)
+    frame = _Frame(width, height, margin, side, size)
+    marked = [place for place in blocks if place]
+    return chart(
+        width, height, _draw_matrix, values, shown, frame, (low, high), cmap, bar_label, marked, placed=True
+    )
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where a matrix lies: its side, and the margins to its left and below, in inches; `font` in points."""
+
+    width: float
+    height: float
+    margin: float
+    side: float
+    font: float
+
+
+def _draw_matrix(
+    figure: MplFigure,
+    values: NDArray[np.float64],
+    names: Mapping[float, str],
+    frame: _Frame,
+    ends: tuple[float, float],
+    cmap: str,
+    bar_label: str,
+    marked: Sequence[int],
+) -> None:
+    width, height, margin, side = frame.width, frame.height, frame.margin, frame.side
+    axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
+    colours = ScalarMappable(Normalize(*ends), colour_map(cmap).with_extremes(bad=_UNDEFINED))
+    # Coloured once for all formats. Without interpolation, vector formats hold the matrix, a pixel a cell.
+    axes.imshow(colours.to_rgba(values, bytes=True), interpolation="none")
+    style: Any = {"fontsize": frame.font, "family": _MONO, "parse_math": False}
+    axes.set_xticks(list(names), list(names.values()), rotation=90, **style)
+    axes.set_yticks(list(names), list(names.values()), **style)
+    axes.tick_params(length=2, pad=1.5)
+    _mark(axes, marked, len(values))
+    bar = ((margin + side + 0.15) / width, (margin + side / 4) / height, 0.16 / width, side / 2 / height)
+    figure.colorbar(colours, cax=figure.add_axes(bar), label=bar_label)
 
 
 def _labels(names: Sequence[str], blocks: Mapping[int, str], row: float, room: float) -> dict[float, str]:

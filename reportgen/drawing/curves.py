@@ -13,10 +13,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from reportgen.drawing.charts import COLOURS, Chart, drawing, save
+from reportgen.drawing.charts import COLOURS, Chart, chart
 
 _FONT = Path(mpl.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 _BOX = "\N{WHITE SQUARE}"
@@ -40,17 +41,19 @@ def curve_plot(curves: Sequence[Curve], *, span: int, x_label: str, y_label: str
 
     Points are dotted where there are few, and where a point between two holes would draw no line.
     """
-    with drawing(7.0, 2.6) as figure:
-        axes = figure.add_subplot()
-        many = len(curves) > len(COLOURS)
-        for number, curve in enumerate(curves):
-            _add(axes, curve, COLOURS[0] if many else COLOURS[number], 0.35 if many else 0.8)
-        axes.set(xlabel=x_label, ylabel=y_label)
-        _set_span(axes, span)
-        axes.xaxis.set_major_locator(_whole_numbers())
-        if len(curves) > 1 and not many:
-            _add_legend(axes, [curve.name for curve in curves])
-        return save(figure, vector=vector)
+    return chart(7.0, 2.6, _draw_curves, list(curves), span, x_label, y_label, vector=vector)
+
+
+def _draw_curves(figure: MplFigure, curves: Sequence[Curve], span: int, x_label: str, y_label: str) -> None:
+    axes = figure.add_subplot()
+    many = len(curves) > len(COLOURS)
+    for number, curve in enumerate(curves):
+        _add(axes, curve, COLOURS[0] if many else COLOURS[number], 0.35 if many else 0.8)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    _set_span(axes, span)
+    axes.xaxis.set_major_locator(_whole_numbers())
+    if len(curves) > 1 and not many:
+        _add_legend(axes, [curve.name for curve in curves])
 
 
 def _add(axes: Axes, curve: Curve, colour: str, alpha: float) -> None:
@@ -90,30 +93,40 @@ def stem_plot(
     y_label: str,
 ) -> Chart:
     """Plot a stem from 0 to `values` (D,), all finite, at each of `places`; `label` stands on `marked`."""
+    # Its labels need no more room than there is, and finding out costs as much as drawing.
+    return chart(7.0, 2.4, _draw_stems, values, places, marked, label, x_label, y_label, placed=True)
+
+
+def _draw_stems(
+    figure: MplFigure,
+    values: NDArray[np.float64],
+    places: NDArray[np.intp],
+    marked: int,
+    label: str,
+    x_label: str,
+    y_label: str,
+) -> None:
     count = values.size
-    # Its labels need no more room than this, and finding out costs as much as drawing.
-    with drawing(7.0, 2.4, placed=True) as figure:
-        axes = figure.add_axes((0.085, 0.19, 0.89, 0.78))
-        width = float(np.clip(280 / count, 0.7, 10))
-        _add_stems(axes, places, values[places], COLOURS[0], width)
-        _add_stems(axes, np.array([marked]), values[[marked]], COLOURS[1], max(width, 1.2))
-        if width < 4:  # colour alone would not tell a thin stem from its neighbours
-            axes.plot([marked], values[[marked]], "o", color=COLOURS[1], markersize=4)
-        side = ("left", "center", "right")[min(2, 3 * marked // count)]
-        axes.annotate(
-            writable(label, 60),
-            (marked, float(values[marked])),
-            xytext=(0, 6),
-            textcoords="offset points",
-            horizontalalignment=side,
-            fontsize=9,
-            color="#1d2021",
-            parse_math=False,
-        )
-        axes.set(xlabel=x_label, ylabel=y_label, ylim=(0, 1.2 * (float(values[marked]) or 1.0)))
-        _set_span(axes, count)
-        axes.xaxis.set_major_locator(_whole_numbers())
-        return save(figure)
+    axes = figure.add_axes((0.085, 0.19, 0.89, 0.78))
+    width = float(np.clip(280 / count, 0.7, 10))
+    _add_stems(axes, places, values[places], COLOURS[0], width)
+    _add_stems(axes, np.array([marked]), values[[marked]], COLOURS[1], max(width, 1.2))
+    if width < 4:  # colour alone would not tell a thin stem from its neighbours
+        axes.plot([marked], values[[marked]], "o", color=COLOURS[1], markersize=4)
+    side = ("left", "center", "right")[min(2, 3 * marked // count)]
+    axes.annotate(
+        writable(label, 60),
+        (marked, float(values[marked])),
+        xytext=(0, 6),
+        textcoords="offset points",
+        horizontalalignment=side,
+        fontsize=9,
+        color="#1d2021",
+        parse_math=False,
+    )
+    axes.set(xlabel=x_label, ylabel=y_label, ylim=(0, 1.2 * (float(values[marked]) or 1.0)))
+    _set_span(axes, count)
+    axes.xaxis.set_major_locator(_whole_numbers())
 
 
 def _add_stems(axes: Axes, x: NDArray[np.intp], y: NDArray[np.float64], colour: str, width: float) -> None:
@@ -134,13 +147,13 @@ def _whole_numbers() -> MaxNLocator:
 
 def notice(text: str) -> Chart:
     """A chart's place with nothing but a sentence in it: why there is no chart."""
-    with drawing(7.0, 1.0) as figure:
-        axes = figure.add_subplot()
-        axes.set_axis_off()
-        axes.text(
-            0.5, 0.5, writable(text, 110), ha="center", va="center", color="#5c6264", wrap=True, parse_math=False
-        )
-        return save(figure)
+    return chart(7.0, 1.0, _draw_notice, text)
+
+
+def _draw_notice(figure: MplFigure, text: str) -> None:
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, writable(text, 110), ha="center", va="center", color="#5c6264", wrap=True, parse_math=False)
 
 
 def writable(text: str, longest: int = _LONGEST_NAME) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MplFigure
 from numpy.typing import NDArray
 from PIL import Image
 
-from reportgen.drawing.charts import Chart, drawing, save
+from reportgen.drawing.charts import Chart, chart
 from reportgen.drawing.mosaic import Mosaic, assemble, plan
 from reportgen.drawing.palette import colour_map
 from reportgen.drawing.png import encode_picture
@@ -47,20 +48,36 @@ def annotated(
     wide = max(columns * across * _CELL, _LEAST_INCHES)
     page_width, page_height = wide + _BAR_INCHES, max(-(-count // columns) * down * _CELL, _LEAST_INCHES)
     # Places are known here: laying out hundreds of texts would take longer than drawing them.
-    with drawing(page_width, page_height, placed=True) as figure:
-        share = wide / page_width
-        axes = figure.add_axes((0, 0, share, 1))
-        axes.set(xlim=(-_GAP_CELLS / 2, wide / _CELL - _GAP_CELLS / 2), ylim=(page_height / _CELL - 0.15, -0.15))
-        axes.set_axis_off()
-        for number, (values, title) in enumerate(zip(slices, titles, strict=True)):
-            left, top = number % columns * across, number // columns * down + _GAP_CELLS - 0.2
-            axes.text(left, top - 0.12, title, fontsize=7, color="#1d2021", parse_math=False)
-            _draw_slice(axes, values, left, top, limit, cmap)
-        bar = figure.add_axes((share + 0.15 / page_width, 0.12, 0.12 / page_width, 0.76))
-        end = limit / 10.0 ** unit(limit)
-        scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-end, end), colour_map(cmap))
-        figure.colorbar(scale, cax=bar, label=f"weight{describe_unit(limit)}")
-        return save(figure)
+    page = (page_width, page_height)
+    return chart(
+        *page, _draw_annotated, page, wide, slices, list(titles), columns, (across, down), limit, cmap, placed=True
+    )
+
+
+def _draw_annotated(
+    figure: MplFigure,
+    page: tuple[float, float],
+    wide: float,
+    slices: NDArray[np.float64],
+    titles: Sequence[str],
+    columns: int,
+    step: tuple[float, float],
+    limit: float,
+    cmap: str,
+) -> None:
+    (width, height), (across, down) = page, step
+    share = wide / width
+    axes = figure.add_axes((0, 0, share, 1))
+    axes.set(xlim=(-_GAP_CELLS / 2, wide / _CELL - _GAP_CELLS / 2), ylim=(height / _CELL - 0.15, -0.15))
+    axes.set_axis_off()
+    for number, (values, title) in enumerate(zip(slices, titles, strict=True)):
+        left, top = number % columns * across, number // columns * down + _GAP_CELLS - 0.2
+        axes.text(left, top - 0.12, title, fontsize=7, color="#1d2021", parse_math=False)
+        _draw_slice(axes, values, left, top, limit, cmap)
+    bar = figure.add_axes((share + 0.15 / width, 0.12, 0.12 / width, 0.76))
+    end = limit / 10.0 ** unit(limit)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(-end, end), colour_map(cmap))
+    figure.colorbar(scale, cax=bar, label=f"weight{describe_unit(limit)}")
 
 
 def _draw_slice(axes: Axes, values: NDArray[np.float64], left: float, top: float, limit: float, cmap: str) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MplFigure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from reportgen.drawing.charts import COLOURS, MOST_NAMES, Chart, drawing, save
+from reportgen.drawing.charts import COLOURS, MOST_NAMES, Chart, chart
 
 _LEAST_TOP = 0.05
 _SMALLEST_LABEL = 5.2
@@ -31,20 +32,27 @@ def share_rows(names: Sequence[str], rows: Mapping[str, NDArray[np.float64]]) ->
     size = float(np.clip(points * step * 0.8, 4.2, 8.5))
     below = _LETTER * size / 72 * max(len(name) for name in names[::step]) + 0.12
     height = len(rows) * (_ROW + _TITLE) + below
-    with drawing(width + _LEFT + _RIGHT, height, placed=True) as figure:
-        for number, ((title, shares), colour) in enumerate(zip(rows.items(), COLOURS, strict=False)):
-            bottom = height - (number + 1) * (_ROW + _TITLE)
-            box = (
-                _LEFT / (width + _LEFT + _RIGHT),
-                bottom / height,
-                width / (width + _LEFT + _RIGHT),
-                _ROW / height,
-            )
-            axes = figure.add_axes(box)
-            _draw_row(axes, title, shares, colour, _top(rows))
-        axes.set_xticks(range(0, count, step), names[::step], rotation=90, fontsize=size, family="DejaVu Sans Mono")
-        axes.tick_params(axis="x", length=2, pad=1.5)
-        return save(figure)
+    page = (width + _LEFT + _RIGHT, height)
+    return chart(*page, _draw_rows, dict(rows), page, names[::step], step, size, placed=True)
+
+
+def _draw_rows(
+    figure: MplFigure,
+    rows: Mapping[str, NDArray[np.float64]],
+    page: tuple[float, float],
+    names: Sequence[str],
+    step: int,
+    size: float,
+) -> None:
+    width, height = page
+    for number, ((title, shares), colour) in enumerate(zip(rows.items(), COLOURS, strict=False)):
+        bottom = height - (number + 1) * (_ROW + _TITLE)
+        box = (_LEFT / width, bottom / height, (width - _LEFT - _RIGHT) / width, _ROW / height)
+        axes = figure.add_axes(box)
+        _draw_row(axes, title, shares, colour, _top(rows))
+    places = range(0, step * len(names), step)
+    axes.set_xticks(places, names, rotation=90, fontsize=size, family="DejaVu Sans Mono")
+    axes.tick_params(axis="x", length=2, pad=1.5)
 
 
 def _top(rows: Mapping[str, NDArray[np.float64]]) -> float:

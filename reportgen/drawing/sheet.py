@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MplFigure
 from numpy.typing import NDArray
 
-from reportgen.drawing.charts import Chart, drawing, save
+from reportgen.drawing.charts import Chart, chart
 from reportgen.drawing.palette import Palette
 
 _WIDTH = 10.0
@@ -51,17 +52,29 @@ def contact_sheet(
     """
     names = [_shorten(name) for name, _ in columns]
     frame = _plan(names, row_names, min(3.0, max(1 / 3, aspect)))
+    pictures = [tuple(of_column) for _, of_column in columns]
+    return chart(
+        frame.width, frame.height, _draw_sheet, frame, names, list(row_names), pictures, palette, placed=True
+    )
+
+
+def _draw_sheet(
+    figure: MplFigure,
+    frame: _Frame,
+    names: Sequence[str],
+    row_names: Sequence[str],
+    columns: Sequence[Sequence[NDArray[np.uint8]]],
+    palette: Palette,
+) -> None:
     colours = np.frombuffer(palette.colours, np.uint8).reshape(256, 3)
-    with drawing(frame.width, frame.height, placed=True) as figure:
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(0, frame.width), ylim=(frame.height, 0))
-        axes.set_axis_off()
-        for column, (_, pictures) in enumerate(columns):
-            for row in range(len(row_names)):
-                picture = colours[pictures[row]] if row < len(pictures) else None
-                _draw_cell(axes, frame, column, row, picture)
-        _write_names(axes, frame, names, row_names)
-        return save(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, frame.width), ylim=(frame.height, 0))
+    axes.set_axis_off()
+    for column, pictures in enumerate(columns):
+        for row in range(len(row_names)):
+            picture = colours[pictures[row]] if row < len(pictures) else None
+            _draw_cell(axes, frame, column, row, picture)
+    _write_names(axes, frame, names, row_names)
 
 
 def _shorten(name: str) -> str:

@@ -1,6 +1,6 @@
 """What a figure is, and what a kind of figure has to do."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,30 +8,6 @@ from torch import nn
 
 from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.numerics.scaling import Scale
-
-
-class Later(Mapping[str, bytes]):
-    """Files by suffix that are made when they are asked for, and again when they are asked for again.
-
-    Whoever asks may be another thread, later on: `makers` read arrays that nobody else changes, never a borrowed
-    activation. `held` is how many bytes these arrays take.
-    """
-
-    def __init__(self, held: int, **makers: Callable[[], bytes]) -> None:
-        self.held = held
-        self._makers = makers
-
-    def __getitem__(self, suffix: str) -> bytes:
-        return self._makers[suffix]()
-
-    def __contains__(self, suffix: object) -> bool:
-        return suffix in self._makers
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
-
-    def __len__(self) -> int:
-        return len(self._makers)
 
 
 @dataclass(frozen=True)

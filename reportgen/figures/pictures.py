@@ -8,7 +8,7 @@ from reportgen.drawing.matrix import encode_matrix
 from reportgen.drawing.mosaic import Mosaic, assemble
 from reportgen.drawing.palette import Palette
 from reportgen.drawing.png import encode_indexed
-from reportgen.figures.base import Later
+from reportgen.later import Later
 from reportgen.numerics.scaling import GAP
 from reportgen.numerics.transfer import to_host
 
@@ -16,9 +16,17 @@ from reportgen.numerics.transfer import to_host
 def mosaic_files(tiles: torch.Tensor, mosaic: Mosaic, colours: Palette) -> Later:
     """Return the PNG of `tiles` (C, H, W) of palette indices on any device, which nobody may change any more."""
     coming = to_host(tiles)
-    return Later(tiles.nbytes, png=lambda: encode_indexed(assemble(coming(), mosaic, GAP), colours))
+    return Later(_mosaic, lambda: (coming(), mosaic, colours), held=tiles.nbytes)
 
 
 def matrix_files(indices: NDArray[np.uint8], cmap: str) -> Later:
     """Return the PNG of palette indices (rows, columns), which nobody may change any more."""
-    return Later(indices.nbytes, png=lambda: encode_matrix(indices, cmap))
+    return Later(_matrix, lambda: (indices, cmap), held=indices.nbytes)
+
+
+def _mosaic(tiles: NDArray[np.uint8], mosaic: Mosaic, colours: Palette) -> dict[str, bytes]:
+    return {"png": encode_indexed(assemble(tiles, mosaic, GAP), colours)}
+
+
+def _matrix(indices: NDArray[np.uint8], cmap: str) -> dict[str, bytes]:
+    return {"png": encode_matrix(indices, cmap)}

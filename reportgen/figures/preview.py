@@ -5,13 +5,15 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from reportgen.drawing.palette import palette
 from reportgen.drawing.png import encode_picture
 from reportgen.drawing.preview import MOST, compose
 from reportgen.entities import Activation, Batch, InputImage, Layer
-from reportgen.figures.base import BaseKind, Figure, FigureOptions, Later, Product, Subject
+from reportgen.figures.base import BaseKind, Figure, FigureOptions, Product, Subject
 from reportgen.figures.channel_sum import first_sum
+from reportgen.later import Later
 from reportgen.numerics.scaling import Ranges, apply_scale, finite_ranges, parse_scale, quantise
 
 _LARGEST_SIDE = 192
@@ -66,7 +68,7 @@ class Preview(BaseKind):
             kind=self.name,
             layer=None,
             image=None,
-            files=Later(picture.width * picture.height * 3, png=lambda: encode_picture(picture)),
+            files=Later(_files, lambda: (picture,), held=picture.width * picture.height * 3),
             width=picture.width,
             height=picture.height,
             alt=f"{self._image.name}{beside}",
@@ -78,3 +80,7 @@ class Preview(BaseKind):
         low, high = apply_scale(self._scale, ranges)
         drawn: NDArray[np.uint8] = quantise(total, ranges, low, high)[0].cpu().numpy()
         return drawn
+
+
+def _files(picture: Image.Image) -> dict[str, bytes]:
+    return {"png": encode_picture(picture)}

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from reportgen.drawing import shares
+from reportgen.drawing import charts
 from reportgen.drawing.shares import share_rows
 
 
@@ -53,16 +53,17 @@ def test_heights_are_in_proportion() -> None:
 def test_names_do_not_collide(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes: list[Any] = []
 
-    def look(figure: Any) -> None:
+    def look(figure: Any, *, vector: bool) -> dict[str, bytes]:
         renderer = figure.canvas.get_renderer()
         labels = figure.axes[-1].get_xticklabels()
         boxes.extend(label.get_window_extent(renderer) for label in labels)
         assert all(figure.bbox.y0 <= box.y0 for box in boxes)
         assert [label.get_text() for label in labels] == names[:: -(-count // len(labels))]
+        return {"png": b""}
 
     names = [f"features.denseblock{number}.conv_{number}" for number in range(count)]
-    monkeypatch.setattr(shares, "save", look)
-    share_rows(names, {"Dead": np.full(count, 0.1), "Constant": np.zeros(count)})
+    monkeypatch.setattr(charts, "_save", look)
+    assert share_rows(names, {"Dead": np.full(count, 0.1), "Constant": np.zeros(count)}).files["png"] == b""
     assert len(boxes) >= min(count, 20)
     assert all(left.x1 <= right.x0 + 0.5 for left, right in pairwise(boxes))
 

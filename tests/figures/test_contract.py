@@ -88,6 +88,7 @@ def test_no_value_breaks_a_figure(name: str, value: float) -> None:
     maps[0, 1] = value
     for figure in report(make(name), maps):
         json.dumps(dict(figure.data), allow_nan=False)
+        assert all(dict(figure.files).values())
         assert "nan" not in figure.caption.lower().replace("nan is", "")
 
 
