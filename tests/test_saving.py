@@ -176,8 +176,7 @@ def test_what_is_written_waits_for_an_earlier_one_to_be_told_of_and_holds_nothin
     with saving(saver(kept, told, 2)) as one:
         one.save(figure("first", Later(wait, tuple)))
         while arrays:
-            array = partial(tuple, [arrays.pop()])
-            one.save(figure(str(len(arrays) + 1), Later(lambda _: {"png": b"png"}, array)))
+            one.save(figure(str(len(arrays)), Later(lambda _: {"png": b"png"}, partial(tuple, [arrays.pop()]))))
         limit = time.monotonic() + 20
         while (len(kept.files) < 5 or any(one() for one in alive)) and time.monotonic() < limit:
             time.sleep(0.01)

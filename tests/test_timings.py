@@ -61,7 +61,7 @@ def test_the_table_lists_the_longest_first_and_all_of_the_time() -> None:
         ["decode", "1.00", "10.0", "%"],
         ["everything", "else", "4.00", "40.0", "%"],
         ["in", "all", "10.00", "100.0", "%"],
-        ["beside", "it,", "in", "other", "threads"],
+        ["beside", "it,", "in", "other", "threads", "and", "processes"],
         ["encode", "4.00", "40.0", "%"],
     ]
 

@@ -24,6 +24,8 @@ GAP, NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY = 252, 253, 254, 255
 
 # Outside these, float32 would lose a level: the quotient 251 / (high - low) is taken in float64 instead.
 _SMALLEST_RANGE, _LARGEST_VALUE = 1e-30, 1e37
+_LARGER = 2.0**600
+"""By so much values are multiplied that lie nearer to each other than float64 can divide by."""
 _CHUNK = 1 << 16
 
 Floats = NDArray[np.float64]
@@ -144,25 +146,32 @@ def quantise(maps: torch.Tensor, ranges: Ranges, low: torch.Tensor, high: torch.
 
 @dataclass(frozen=True)
 class _Levels:
-    """Level = (value - low) * factor, in `dtype`; of half the values where `halved`. Arrays (C,) of float64."""
+    """Level = (value * times - low) * factor, in `dtype`. Arrays (C,) of float64; `times` are powers of two, None
+    where all are 1.
+    """
 
     low: Floats
     factor: Floats
     dtype: torch.dtype
-    halved: bool = False
+    times: Floats | None = None
 
 
 def _levels(dtype: torch.dtype, low: Floats, high: Floats) -> _Levels:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         span = high - low
         precise = torch.float64 if _needs_float64(dtype, span, low, high) else torch.float32
-        halved = bool(np.isinf(span).any())
-        if halved:
-            # Ends as far apart as float64 reaches: at half the size, their distance is a number.
-            low, high = low / 2, high / 2
+        # Ends as far apart as float64 reaches, or as near: at another size their distance, and 251 divided by it,
+        # are numbers.
+        near = (span > 0) & np.isinf(LEVELS / span)
+        times = np.where(np.isinf(span), 0.5, np.where(near, _LARGER, 1.0))
+        resized = bool((times != 1).any())
+        if resized:
+            low, high = low * times, high * times
             span = high - low
         factor = np.where(span > 0, LEVELS / span, 0.0)
-    return _Levels(low if np.isfinite(low).all() else np.nan_to_num(low), factor, precise, halved)
+    return _Levels(
+        low if np.isfinite(low).all() else np.nan_to_num(low), factor, precise, times if resized else None
+    )
 
 
 def _needs_float64(dtype: torch.dtype, span: Floats, low: Floats, high: Floats) -> bool:
@@ -174,11 +183,12 @@ def _needs_float64(dtype: torch.dtype, span: Floats, low: Floats, high: Floats) 
 
 def _scaled(values: torch.Tensor, levels: _Levels) -> torch.Tensor:
     """A copy of `values` (C, H, W) in levels, plus one half: truncated, it is rounded."""
-    ends = np.stack([levels.low, levels.factor])[:, :, None, None]
-    low, factor = torch.from_numpy(ends).to(values.device, levels.dtype)
+    times = np.ones_like(levels.low) if levels.times is None else levels.times
+    ends = np.stack([levels.low, levels.factor, times])[:, :, None, None]
+    low, factor, by = torch.from_numpy(ends).to(values.device, levels.dtype)
     exact = values.to(levels.dtype)
     # Subtracting first keeps every digit of a narrow range far from zero, which v * factor + offset loses.
-    return (exact / 2 if levels.halved else exact).sub(low).mul_(factor).add_(0.5)
+    return (exact if levels.times is None else exact * by).sub(low).mul_(factor).add_(0.5)
 
 
 def _quantised_in_parts(values: torch.Tensor, levels: _Levels, *, clipped: bool) -> torch.Tensor:
@@ -193,7 +203,9 @@ def _quantised_in_parts(values: torch.Tensor, levels: _Levels, *, clipped: bool)
     scratch = np.empty((min(rows, len(exact)), exact.shape[1]), exact.dtype)
     for start in range(0, len(exact), rows):
         part = exact[start : start + rows]
-        scaled = np.subtract(part / 2 if levels.halved else part, low[start : start + rows], scratch[: len(part)])
+        if levels.times is not None:
+            part = part * levels.times[start : start + rows, None].astype(part.dtype)
+        scaled = np.subtract(part, low[start : start + rows], scratch[: len(part)])
         scaled *= factor[start : start + rows]
         scaled += 0.5
         if clipped:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from reportgen.errors import UsageError
-from reportgen.numerics.scaling import GAP, Scale, apply_scale, finite_ranges, parse_scale, quantise
+from reportgen.numerics.scaling import GAP, NAN, Scale, apply_scale, finite_ranges, parse_scale, quantise
 
 
 def indices(maps: torch.Tensor, scale: Scale | None = None) -> NDArray[np.uint8]:
@@ -41,6 +41,19 @@ def test_each_channel_over_its_own_range(offset: float, spread: float) -> None:
             assert_rounded(found[channel], expected(values, values.min(), values.max()))
             assert found[channel].min() == 0
             assert found[channel].max() == 251
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("end", [5e-324, 4e-320, 1e-306, 2e-300])
+def test_ends_as_near_as_float64_reaches_keep_their_levels(end: float) -> None:
+    maps = torch.tensor([[end, 0.0, end], [1e300, -3e300, 1e300]], dtype=torch.float64)[:, None]
+    ranges = finite_ranges(maps)
+    expected = [[251, 0, 251], [251, 0, 251]]
+    assert quantise(maps, ranges, ranges.low, ranges.high)[:, 0].tolist() == expected
+    with_hole = torch.cat([maps, torch.full((2, 1, 1), torch.nan, dtype=torch.float64)], dim=2)
+    ranges = finite_ranges(with_hole)
+    drawn = quantise(with_hole, ranges, ranges.low, ranges.high)
+    assert drawn[:, 0].tolist() == [[*row, NAN] for row in expected]
 
 
 @pytest.mark.parametrize("end", [1.7e308, 8e307])
