@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ import pytest
 from reportgen.drawing.curves import Curve, curve_plot, notice
 from reportgen.later import Later
 from reportgen.worker import Worker, Workers
+
+ROOT = Path(__file__).resolve().parents[1]
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="only where descriptors are handed to processes")
 
@@ -128,6 +131,46 @@ def test_the_process_ends_with_the_one_that_started_it() -> None:
     while _runs(pid) and time.monotonic() < limit:
         time.sleep(0.05)
     assert not _runs(pid)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGKILL", -9)])
+def test_a_build_that_is_interrupted_while_charts_are_drawn_leaves_no_process(
+    name: str, code: int, tmp_path: Path
+) -> None:
+    command = ["build", "--config", "samples/report.toml", "--out", str(tmp_path / "site"), "--quiet"]
+    build = subprocess.Popen(
+        [sys.executable, "-m", "reportgen", *command],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )
+    drawing = _child_of(build.pid)
+    build.send_signal(getattr(signal, name))
+    started = time.monotonic()
+    _, told = build.communicate(timeout=60)
+    assert build.returncode == code, told
+    assert time.monotonic() - started < 20  # of a busy machine; `faults` counts seconds of computing
+    if name != "SIGKILL":
+        assert len(told.splitlines()) == 1
+        assert not list(tmp_path.iterdir())
+    while _runs(drawing) and time.monotonic() - started < 30:
+        time.sleep(0.05)
+    assert not _runs(drawing)
+
+
+def _child_of(pid: int) -> int:
+    """The process that draws for the build `pid`, as soon as there is one."""
+    limit = time.monotonic() + 100
+    while time.monotonic() < limit:
+        for state in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                number, _, facts = state.read_text().rpartition(")")
+                if int(facts.split()[1]) == pid and b"reportgen.worker" in (state.parent / "cmdline").read_bytes():
+                    return int(number.split()[0])
+        time.sleep(0.02)
+    raise AssertionError("no process was started")
 
 
 def _runs(pid: int) -> bool:
