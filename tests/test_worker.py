@@ -202,6 +202,16 @@ def test_the_directory_it_is_started_in_is_not_searched_for_modules(tmp_path: Pa
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_script_is_not_run_again(tmp_path: Path) -> None:
+    script = tmp_path / "draw.py"
+    script.write_text(
+        "from reportgen.drawing.curves import notice\nfrom reportgen.worker import Worker\nprint('ran')\n"
+        "worker = Worker()\nworker.make(notice('x').files)\nprint(worker._answers)\nworker.close()\n"
+    )
+    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["ran", "True"]
+
+
 def test_each_of_several_has_work_and_the_rest_is_given_up() -> None:
     workers = Workers(2)
     expected = files().make()
