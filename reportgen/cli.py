@@ -322,7 +322,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="images a forward pass; default 1, or 16 where layers are compared over images",
+        help="images that are compared in one forward pass; default 16. All else is of passes of one image",
     )
     network.add_argument("--categories", metavar="FILE", help="the names of the classes, one a line")
     network.add_argument("--max-pixels", type=int, metavar="N", help="refuse larger images; default 62000000")

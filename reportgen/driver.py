@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from reportgen.checkpoint import Checkpoints, resumed
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError, MemoryShortageError, UsageError, shortage_told
 from reportgen.figures.base import Figure, FigureOptions, Subject
-from reportgen.figures.layer_cka import batch_size, examples_with, least_batch
+from reportgen.figures.layer_cka import batch_size, examples_with, images_are_examples, least_batch
 from reportgen.figures.registry import check_kinds, figure_kinds, known_kinds, read_options
 from reportgen.illustrating import encode
 from reportgen.inputs.ahead import ahead
@@ -46,6 +47,7 @@ from reportgen.network.isolation import (
     device_and_dtype,
     evaluating,
     fresh_defaults,
+    rehearsing,
     untouched,
 )
 from reportgen.network.proof import ProvedNetwork
@@ -188,11 +190,12 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
 
 
 def _batch_size(plan: Plan, model: Model, timings: Timings) -> tuple[BatchSize, Provable | None]:
-    """How many images a forward pass takes, and the network where it had to be learned to find that out."""
+    """How many images a forward pass compares, and the network where it had to be learned to find that out."""
     options, images = plan.options, (len(plan.sources), len(plan.further))
     wanted = _images_a_pass(model, options, sum(images))
     least = min(wanted, least_batch(_examples(options)))
-    size = BatchSize(wanted, wanted, max(images), least, given=bool(options.batch_size))
+    compared = max(images) if images_are_examples(_examples(options), sum(images)) else 1
+    size = BatchSize(wanted, wanted, compared, least, given=bool(options.batch_size))
     rooms = memory_rooms()
     if not rooms or not plan.sources:
         return size, None
@@ -257,7 +260,7 @@ def _walked(
             raise none_usable(plan.bad)
         if network is None:
             with timings.of("trace"):
-                network = _network(model, first, options)
+                network = _network(model, next(first.singles), options)
         selection = select(network.layers, options.nodes, options.exclude)
         subject = _subject(network, selection, model, options, len(sources), len(further))
         kinds = figure_kinds(figure_options, subject, options.figures)
@@ -270,7 +273,8 @@ def _walked(
             Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress,
             saving(_saver(writer, ledger, threads - 1, timings)) as saver,
         ):
-            for product in measure(proved, selection, waiting, kinds, ledger, progress, timings, threads):
+            aside = partial(rehearsing, model.module)
+            for product in measure(proved, selection, waiting, kinds, ledger, progress, timings, threads, aside):
                 saver.save(product)
     if not ledger.images:
         raise none_usable(plan.bad)

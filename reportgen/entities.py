@@ -1,6 +1,6 @@
 """The nouns that inputs, network and figures share. Plain values, and the words for tokens."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,8 @@ class Batch:
     """Images and the tensor that the network is run on: (N, C, H, W), of clips (N, C, D, H, W); row i is image i's.
 
     `args` and `kwargs` are what the model is called with, where that is not the tensor alone: a list of images, a
-    pair of frames, a keyword. The images of a batch that is not `drawn` feed statistics only.
+    pair of frames, a keyword. The images of a batch that is not `drawn` feed statistics only. `one` gives a batch
+    of the image at a place alone, as a model would be given it.
     """
 
     images: tuple[InputImage, ...]
@@ -52,6 +53,15 @@ class Batch:
     drawn: bool = True
     args: tuple[Any, ...] | None = None
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    one: "Callable[[int], Batch] | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def singles(self) -> "Iterator[Batch]":
+        """Each image in a batch of its own; the batch itself where it can't be divided."""
+        if self.one is None or len(self.images) < 2:
+            yield self
+        else:
+            yield from map(self.one, range(len(self.images)))
 
     @property
     def arguments(self) -> tuple[Any, ...]:

@@ -118,7 +118,8 @@ class Ledger:
     def add_failure(self, failure: Failure) -> None:
         """Enter a node that could not be computed for a batch."""
         fate = self._fates[failure.layer.name]
-        fate.failures.setdefault(failure.reason, []).extend(image.name for image in failure.images)
+        named = fate.failures.setdefault(failure.reason, [])
+        named += [image.name for image in failure.images if image.name not in named]  # it may have two walks
 
     def add_figure(self, figure: Figure, files: list[str]) -> None:
         """Enter a figure whose files were written."""

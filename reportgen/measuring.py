@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from reportgen.errors import ReportError
 from reportgen.figures.base import FigureKind, Product
 from reportgen.ledger import Ledger
 from reportgen.network.base import Network, Walk
+from reportgen.network.isolation import random_state_kept
 from reportgen.network.selection import Selection
 from reportgen.numerics.threads import one_thread
 from reportgen.progress import Progress
@@ -27,18 +28,32 @@ def measure(
     progress: Progress,
     timings: Timings,
     threads: int = 1,
+    aside: Callable[[], AbstractContextManager[None]] = random_state_kept,
 ) -> Iterator[Product]:
     """Yield every figure of a report as soon as it is made, and enter in `ledger` what was met on the way.
 
     The next node is computed only when the next figure is asked for. A node or a figure that raises is entered
     and everything else goes on; only a ReportError (an option that a figure can't follow) ends the walk. With more
     than one of `threads`, kinds that take long (`FigureKind.beside`) make a node's figures beside the others.
+
+    Kinds that compare the images of a batch are given a walk of it, `aside`, so that it leaves no trace; the others
+    are given walks of one image each, since for several a network's arithmetic may round otherwise.
     """
+    comparing, alone = [kind for kind in kinds if kind.compares], [kind for kind in kinds if not kind.compares]
     slow = sum(kind.beside for kind in kinds)
     with _pool(min(threads - 1, slow)) as pool:
         run = _Run(kinds, ledger, progress, timings, pool)
         for batch in timings.each("decode", batches):
-            yield from run.products_of_batch(network, selection, batch)
+            ledger.add_images(batch.images, drawn=batch.drawn)
+            if batch.one is None or len(batch.images) < 2 or not alone:
+                yield from run.products_of_batch(network, selection, batch)
+                continue
+            if comparing:
+                with aside():
+                    beside = replace(run, kinds=comparing, counted=False)
+                    yield from beside.products_of_batch(network, selection, batch)
+            for single in batch.singles:
+                yield from replace(run, kinds=alone).products_of_batch(network, selection, single)
         for kind in kinds:
             yield from run.guarded(kind, None, kind.compute)
 
@@ -56,9 +71,10 @@ class _Run:
     progress: Progress
     timings: Timings
     pool: ThreadPoolExecutor | None
+    counted: bool = True
+    """Whether progress is told of its walks."""
 
     def products_of_batch(self, network: Network, selection: Selection, batch: Batch) -> Iterator[Product]:
-        self.ledger.add_images(batch.images, drawn=batch.drawn)
         for kind in self.kinds:
             yield from self.guarded(kind, None, partial(kind.begin_batch, batch))
         output = yield from self.products_of_walk(network.walk(batch, selection.names), batch)
@@ -75,7 +91,7 @@ class _Run:
                     event = next(events)
             except StopIteration as ended:
                 return ended.value
-            self.progress.step(event.layer.name, len(batch.images))
+            self.progress.step(event.layer.name, len(batch.images) if self.counted else 0)
             if isinstance(event, Activation):
                 yield from self._products_of_node(event, batch)
                 self.ledger.add_activation(event)

@@ -57,7 +57,7 @@ class Options:
     dtype: str = ""
     """The floating-point type that the model is converted to, or autocast:TYPE; '': its own."""
     batch_size: int = 0
-    """Images a forward pass; 0: as suits the report."""
+    """Images that one forward pass compares; 0: as suits the report. Pictures come from passes of one image."""
     statistics: Path | None = None
     """A directory of further images that feed statistics and CKA and are not drawn."""
     hypercolumns: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

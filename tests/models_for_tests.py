@@ -108,6 +108,29 @@ class HalfBroken(nn.Module):
         return whole
 
 
+class Crowded(nn.Module):
+    """Gives for an image what depends on how many share its batch, and on how many random numbers were drawn.
+
+    It also counts its calls in a buffer.
+    """
+
+    calls: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.relu = nn.ReLU(inplace=True)
+        self.register_buffer("calls", torch.zeros(()))
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.25)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls.add_(1)
+        noisy = self.conv(x) * x.shape[0] + self.calls
+        result: torch.Tensor = self.relu(torch.sin(noisy + torch.rand(1)))  # each part changes every picture
+        return result
+
+
 class RefusesBright(nn.Module):
     """`refuse_bright` raises for an image with a value above 10, and `conv` reads it."""
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 import reportgen
-from models_for_tests import Exact, HalfBroken, Noisy, RefusesBright, Residual
+from models_for_tests import Crowded, Exact, HalfBroken, Noisy, RefusesBright, Residual
 from reportgen.drawing.png import encode_indexed
 from reportgen.progress import Progress
 from reportgen.site import writer
@@ -393,15 +393,17 @@ def test_one_bad_image_does_not_spoil_the_others(tmp_path: Path) -> None:
     assert {image for layer, image in grids if layer == "other"} == set(ids)
 
 
-def test_a_bad_image_in_a_batch_is_among_those_named(tmp_path: Path) -> None:
-    images = image_tensors(3)
+def test_a_bad_image_spoils_only_the_comparison_of_its_batch(tmp_path: Path) -> None:
+    images = image_tensors(8)
     images[1, 0, 0, 0] = 99
-    record = record_of(
-        reportgen.build(RefusesBright(), images, tmp_path / "site", batch_size=3, figures=QUICK).site
-    )
-    assert record["images"][1]["name"] in layers_of(record)["refuse_bright"]["reason"]
-    assert {layer for layer, _ in figures_of(record, "channel_grid")} == {"x", "other"}
-    assert len(figures_of(record, "channel_grid")) == 6
+    options = {"batch_size": 4, "figures": [*QUICK, "layer_cka"], "cka_examples": "images"}
+    record = record_of(reportgen.build(RefusesBright(), images, tmp_path / "site", **options).site)
+    reason, names = layers_of(record)["refuse_bright"]["reason"], [image["name"] for image in record["images"]]
+    assert all(reason.count(name) == 1 for name in names[:4])
+    assert not any(name in reason for name in names[4:])
+    assert len([layer for layer, _ in figures_of(record, "channel_grid") if layer == "conv"]) == 7
+    facts = json.loads((tmp_path / "site" / "data" / "layer_cka.json").read_text())
+    assert (facts["batches"], set(facts["undefined"])) == (2, {"refuse_bright", "conv"})
 
 
 def test_strict_writes_nothing(tmp_path: Path) -> None:
@@ -437,7 +439,7 @@ def test_the_order_of_image_files_does_not_matter(tmp_path: Path) -> None:
     assert files_of(sites[0]) == files_of(sites[1])
 
 
-@pytest.fixture(scope="module", params=[Exact, HalfBroken], ids=lambda network: network.__name__)
+@pytest.fixture(scope="module", params=[Exact, HalfBroken, Crowded], ids=lambda network: network.__name__)
 def by_batch_size(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Reports of the same three images, one image a forward pass and three."""
     place, network = tmp_path_factory.mktemp("batches"), request.param
@@ -456,6 +458,17 @@ def test_the_batch_size_does_not_change_the_record(by_batch_size: list[Path], pa
 def test_the_batch_size_does_not_change_the_figures(by_batch_size: list[Path]) -> None:
     one, three = (files_of(site / "figures") for site in by_batch_size)
     assert one == three
+
+
+def test_images_that_are_compared_are_not_drawn_from_their_batch(tmp_path: Path) -> None:
+    for name, kinds in (("alone", QUICK), ("compared", [*QUICK, "health", "layer_cka"])):
+        options = {"batch_size": 4, "figures": kinds, "cka_examples": "images"}
+        report = reportgen.build(Crowded(), image_tensors(8), tmp_path / name, **options)
+        assert report.complete
+    alone, compared = (files_of(tmp_path / name / "figures") for name in ("alone", "compared"))
+    assert {name: compared[name] for name in alone} == alone
+    facts = json.loads((tmp_path / "compared" / "data" / "layer_cka.json").read_text())
+    assert (facts["examples"], facts["n"], facts["batches"]) == ("images", 8, 2)
 
 
 @pytest.mark.parametrize(

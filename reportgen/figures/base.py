@@ -102,6 +102,9 @@ class FigureKind(Protocol):
     order: int
     beside: bool
     """Whether `observe` and `update` take so long that they are called in a thread beside the other kinds'."""
+    compares: bool
+    """Whether the kind compares the images of a batch. Others are given each image in a batch of its own, so that
+    what they show does not depend on the batch size."""
 
     def wants(self, layer: Layer) -> bool:
         """Whether the kind is to be called with this layer's activations."""
@@ -140,6 +143,7 @@ class BaseKind:
 
     name = ""
     beside = False
+    compares = False
 
     def __init__(self, options: FigureOptions, subject: Subject) -> None:
         self.options = options

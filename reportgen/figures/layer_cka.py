@@ -98,6 +98,7 @@ class LayerCKA(BaseKind):
     def __init__(self, options: FigureOptions, subject: Subject) -> None:
         super().__init__(options, subject)
         self._images = images_are_examples(options.cka_examples, subject.images + subject.statistics)
+        self.compares = self._images
         self._debiased = options.cka == "debiased"
         self._names = [layer.name for layer in subject.layers]
         self._rows = {name: _Row() for name in self._names}

@@ -140,7 +140,13 @@ def _stack(
     prepared: Sequence[_Prepared], form: Form, device: torch.device, dtype: torch.dtype, drawn: bool
 ) -> Batch:
     tensor = torch.stack([one.tensor for one in prepared]).to(device=device, dtype=dtype)
-    return replace(_pack(tuple(one.image for one in prepared), tensor, form), drawn=drawn)
+    images = tuple(one.image for one in prepared)
+
+    def alone(place: int) -> Batch:
+        # A copy, since bits may depend on where in memory values begin.
+        return replace(_pack((images[place],), tensor[place : place + 1].clone(), form), drawn=drawn)
+
+    return replace(_pack(images, tensor, form), drawn=drawn, one=alone)
 
 
 def _pack(images: tuple[InputImage, ...], tensor: torch.Tensor, form: Form) -> Batch:
