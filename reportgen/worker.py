@@ -126,6 +126,8 @@ class Workers:
         for worker in self._all:
             worker.close()
         self._threads.shutdown(wait=True)
+        for worker in self._all:
+            worker.close()  # it may just have been started
 
 
 def serve(channel: Connection) -> None:

@@ -43,6 +43,12 @@ class Quick(BaseKind):
         yield DataFile(f"{self.name}/{activation.layer.name}", repr(total).encode())
 
 
+class First(Quick):
+    """Takes a moment, in which other threads begin."""
+
+    wait = 0.05
+
+
 class Slow(Quick):
     """Reads the value after a while, when the next operation would have overwritten it."""
 
@@ -82,8 +88,8 @@ def told(products: Iterable[Product]) -> list[tuple[str, bytes]]:
 
 
 def test_values_hold_until_all_have_read_them_and_products_keep_their_order() -> None:
-    alone, _ = walk([Quick(), Slow(), Last()], threads=1)
-    kinds = [Quick(), Slow(), Last()]
+    alone, _ = walk([First(), Slow(), Last()], threads=1)
+    kinds = [First(), Slow(), Last()]
     beside, _ = walk(kinds, threads=3)
     assert told(beside) == told(alone)
     names = [name for name, _ in told(beside)]
@@ -96,11 +102,14 @@ def test_values_hold_until_all_have_read_them_and_products_keep_their_order() ->
 
 
 def test_the_caller_makes_itself_what_no_other_thread_has_begun() -> None:
+    class Long(Slow):
+        wait = 0.3
+
     class Second(Slow):
         name, title, order, wait = "second", "Second", 3, 0.0
 
-    alone, _ = walk([Quick(), Slow(), Second()], threads=1)
-    kinds = [Quick(), Slow(), Second()]
+    alone, _ = walk([First(), Long(), Second()], threads=1)
+    kinds = [First(), Long(), Second()]
     beside, _ = walk(kinds, threads=2)
     assert told(beside) == told(alone)
     assert kinds[1].threads == {"reportgen-figures"}
