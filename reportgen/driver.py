@@ -254,7 +254,7 @@ def _walked(
     threads = 1 if resuming else cpus()  # a checkpoint knows of files that are written, and of no others
     with untouched(model.module), _defaults(plan.spec):
         with timings.of("decode"):
-            coming = _batches(model, sources, further, options, plan.skip, size.used)
+            coming = _batches(model, sources, further, options, plan.skip, size.largest)
             first, waiting = _peek(coming, threads)
         if first is None or not sources:
             raise none_usable(plan.bad)

@@ -114,7 +114,7 @@ class Saver:
         for one in unwritten:
             contents = one.contents
             if not self._threads or one.done.cancel():
-                one.done = _done(partial(self._make_here, one.files, contents))
+                one.done = _done(partial(self._make, one.files, contents, _made, beside=False))
                 break
         else:
             with self._timings.of("wait for files"):
@@ -129,21 +129,13 @@ class Saver:
         while self._waiting and self._waiting[0].done.done():
             self._tell(self._waiting.popleft())
 
-    def _make(self, files: list[str], contents: Mapping[str, bytes], make: Make) -> None:
-        with self._timings.of(_doing(contents), beside=True):
+    def _make(self, files: list[str], contents: Mapping[str, bytes], make: Make, *, beside: bool = True) -> None:
+        where = ", in the walk" if self._threads and not beside else ""
+        with self._timings.of(f"{_doing(contents)}{where}", beside=beside):
             made = make(contents)
-        with self._timings.of("write", beside=True):
-            self._write(files, contents, made)
-
-    def _make_here(self, files: list[str], contents: Mapping[str, bytes]) -> None:
-        with self._timings.of(f"{_doing(contents)}, in the walk" if self._threads else _doing(contents)):
-            made = _made(contents)
-        with self._timings.of("write, in the walk" if self._threads else "write"):
-            self._write(files, contents, made)
-
-    def _write(self, files: list[str], contents: Mapping[str, bytes], made: Mapping[str, bytes]) -> None:
-        for name, suffix in zip(files, contents, strict=True):
-            self._writer.write(name, made[suffix])
+        with self._timings.of(f"write{where}", beside=beside):
+            for name, suffix in zip(files, contents, strict=True):
+                self._writer.write(name, made[suffix])
 
     def _tell(self, waiting: _Waiting) -> None:
         try:
