@@ -1,9 +1,7 @@
 """PNG files: indexed ones with a palette, and small true-colour pictures.
 
-Format: PNG specification, third edition (W3C, 2025). Deflate is isal's level 3, which on maps gives the size of
-zlib's level 1 in a fifth of the time. Its levels 1 and 2 take half of that, but do not always give the same bytes:
-when about a hundred small pictures were compressed in each of 489 processes (isal 1.9.1, busy machine), one or two
-differed in 32 of these, at level 3 in none.
+Format: PNG specification, third edition (W3C, 2025). Deflate is isal's level 1, which on maps gives the size of
+zlib's level 1 in a tenth of the time.
 """
 
 import io
@@ -22,7 +20,9 @@ if TYPE_CHECKING:  # matplotlib comes with it, and who only cuts pictures needs 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _INDEXED, _TRUE_COLOUR = 3, 2
-_LEVEL = 3
+_LEVEL = 1
+_OPENING = 16
+"""Bytes that begin a stream apart: from 4 to 16 isal compresses without its fast loop (see `_deflated`)."""
 _UP = 2
 """The filter that stores each byte as its difference from the byte above, which suits photographs."""
 
@@ -79,8 +79,20 @@ def _palette_chunks(palette: "Palette") -> bytes:
 
 def _file(width: int, colours: int, chunks: bytes, lines: NDArray[np.uint8]) -> bytes:
     header = struct.pack(">IIBBBBB", width, lines.shape[0], 8, colours, 0, 0, 0)
-    data = isal_zlib.compress(np.ascontiguousarray(lines), _LEVEL)
+    data = _deflated(np.ascontiguousarray(lines).reshape(-1))
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), chunks, _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
+
+
+def _deflated(data: NDArray[np.uint8]) -> bytes:
+    """Compress `data` (bytes,), always to the same bytes.
+
+    In one piece it would not be: at the first byte of a stream isal's levels 1 and 2 take the hash of a register
+    that holds an address (isa-l 2.32, igzip_icf_body_h1_gr_bt.asm: rcx at .write_first_byte), so that one in
+    2,000 small pictures found other matches in another process. A stream that has begun is compressed right.
+    """
+    stream = isal_zlib.compressobj(_LEVEL)
+    opening = stream.compress(data[:_OPENING]) + stream.flush(isal_zlib.Z_SYNC_FLUSH)
+    return b"".join((opening, stream.compress(data[_OPENING:]), stream.flush()))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

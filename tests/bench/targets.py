@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,16 +59,18 @@ def measure() -> Iterator[str]:
     RESULTS.clear()
     chosen = os.environ.get("BENCH", "").split(",")
     yield f"{'work':<54}{'ours':>10}{'other':>10}{'ratio':>9}  {'target':<10}{'':<6}against"
-    for row in ROWS:
-        if chosen == [""] or row.task in chosen:
-            result = _result(row)
-            RESULTS.append(result)
-            yield _line(row, result)
+    with tempfile.TemporaryDirectory() as place:
+        for row in ROWS:
+            if chosen == [""] or row.task in chosen:
+                result = _result(row, place)
+                RESULTS.append(result)
+                yield _line(row, result)
 
 
-def _result(row: Row) -> dict[str, Any]:
+def _result(row: Row, place: str) -> dict[str, Any]:
     command = [sys.executable, str(TASKS), row.task]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "BENCH_PLACE": place}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     facts = {"task": row.task, "work": row.work, "against": row.against, "target": row.target}
     if done.returncode:
         return {**facts, "reason": (done.stderr.strip().splitlines() or ["it failed"])[-1]}

@@ -2,7 +2,9 @@
 
 import io
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import matplotlib as mpl
 import numpy as np
@@ -43,6 +45,34 @@ def test_chunks_follow_the_specification() -> None:
         kinds.append(chunk[:4])
         place += 12 + length
     assert kinds == [b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"]
+
+
+def test_the_bytes_do_not_depend_on_where_the_encoder_lies_in_memory() -> None:
+    random = np.random.default_rng(5)
+    pictures = [
+        np.pad(random.integers(0, levels, (height, width), dtype=np.uint8), ((0, 0), (1, 0)))
+        for levels, height, width in zip(
+            random.choice([2, 5, 30], 300), random.integers(2, 40, 300), random.integers(3, 60, 300), strict=True
+        )
+    ]
+    colours = palette("viridis")
+    together = threading.Barrier(48)  # all of them live at once, each with a stack of its own
+
+    def encoded(_: int) -> list[bytes]:
+        together.wait()
+        return [encode_indexed(lines, colours) for lines in pictures]
+
+    with ThreadPoolExecutor(together.parties) as threads:
+        found = list(threads.map(encoded, range(together.parties)))
+    assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize("width", range(1, 20))
+def test_a_stream_in_two_parts_holds_every_byte(width: int) -> None:
+    for height in (1, 2, 3):
+        lines = np.pad(np.arange(width * height, dtype=np.uint8).reshape(height, width), ((0, 0), (1, 0)))
+        found = np.asarray(Image.open(io.BytesIO(encode_indexed(lines, palette("viridis")))))
+        assert np.array_equal(found, lines[:, 1:])
 
 
 def test_a_picture_is_lossless_and_bears_no_metadata() -> None:
