@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import nn
 
 from reportgen.checkpoint import Checkpoints, resumed
+from reportgen.encoder import Encoder
 from reportgen.entities import Activation, Batch, Failure
 from reportgen.errors import IncompleteError, MemoryShortageError, UsageError, shortage_told
 from reportgen.figures.base import Figure, FigureOptions, Subject
@@ -166,6 +167,13 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
     MemoryShortageError, before anything is drawn, where limits on memory leave too little room; where memory runs
     out all the same, it is begun anew with batches of half the size, so that nothing is counted twice.
     """
+    with Encoder() as encoder:
+        if cpus() > 1 and not resuming:
+            encoder.start()
+        return _measured(plan, writer, timings, resuming, encoder)
+
+
+def _measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | None, encoder: Encoder) -> Record:
     with timings.of("load the model"), shortage_told("while the model was loaded"):
         model = _load(plan.spec, plan.options, plan.directory)
         if plan.options.anonymous:
@@ -182,7 +190,7 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
         plan.bad[:] = bad
         try:
             with shortage_told(f"in a batch of {size.largest}"):
-                return _walked(plan, model, size, network, writer, timings, resuming)
+                return _walked(plan, model, size, network, writer, timings, resuming, encoder)
         except MemoryShortageError as error:
             size, network = size.halved(error), None
         gc.collect()  # what the walk held goes with its traceback
@@ -239,6 +247,7 @@ def _walked(
     writer: Sums,
     timings: Timings,
     resuming: SiteWriter | None,
+    encoder: Encoder,
 ) -> Record:
     """The record of a walk in batches of `size`; `network` where it is known already."""
     sources, further = plan.sources, plan.further
@@ -271,7 +280,7 @@ def _walked(
         proved = ProvedNetwork(network, model.module, model.precision, ledger, prove=options.prove)
         with (
             Progress(len(sources) + len(further), len(subject.layers), quiet=options.quiet) as progress,
-            saving(_saver(writer, ledger, threads - 1, timings)) as saver,
+            saving(_saver(writer, ledger, threads - 1, timings, encoder)) as saver,
         ):
             aside = partial(rehearsing, model.module)
             for product in measure(proved, selection, waiting, kinds, ledger, progress, timings, threads, aside):
@@ -283,7 +292,7 @@ def _walked(
     return record
 
 
-def _saver(writer: Sums, ledger: Ledger, threads: int, timings: Timings) -> Saver:
+def _saver(writer: Sums, ledger: Ledger, threads: int, timings: Timings, encoder: Encoder) -> Saver:
     def place(figure: Figure) -> str:
         view = slugify(figure.data["view"]) if figure.data.get("view") else ""
         return figure_stem(figure.kind, figure.image, ledger.slug(figure.layer), view)
@@ -291,7 +300,7 @@ def _saver(writer: Sums, ledger: Ledger, threads: int, timings: Timings) -> Save
     def broken(figure: Figure, error: Exception) -> None:
         ledger.add_broken_figure(figure.kind, figure.layer, error)
 
-    return Saver(writer, place, ledger.add_figure, broken, threads=threads, timings=timings)
+    return Saver(writer, place, ledger.add_figure, broken, threads=threads, timings=timings, encoder=encoder)
 
 
 def stream_activations(spec: Spec, items: Iterable[Item], options: Options) -> Iterator[Activation]:

@@ -12,7 +12,8 @@ class Later(Mapping[str, bytes]):
 
     Another thread may call it, later on: `arguments`, which may wait for a device, gives arrays that nobody else
     changes, never a borrowed activation. `held` is how many bytes these take. With `slow` another process may: then
-    `function` is one of a module of `reportgen.drawing`, and the arguments can be pickled.
+    `function` is one of a module of `reportgen.drawing`, and the arguments can be pickled. With `picture` the same
+    holds, it takes hardly longer than writing its files does, and the arguments wait for nothing.
     """
 
     def __init__(
@@ -23,11 +24,13 @@ class Later(Mapping[str, bytes]):
         *,
         held: int = 0,
         slow: bool = False,
+        picture: bool = False,
     ) -> None:
         self.function = function
         self.arguments = arguments
         self.held = held
         self.slow = slow
+        self.picture = picture
         self._suffixes = suffixes
 
     def make(self) -> Mapping[str, bytes]:

@@ -7,6 +7,7 @@ is alive at once during a forward pass, what figures make of the largest value, 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from reportgen.encoder import MEMORY
 from reportgen.errors import MemoryShortageError
 from reportgen.machine import Room
 from reportgen.network.footprint import Footprint, Value
@@ -26,6 +27,8 @@ _CHARTS = {"layer_cka", "filters", "health", "vector", "overview", "predictions"
 """Kinds whose charts are drawn by processes of their own."""
 _WORKER = 110 * _MB
 """What such a process takes besides the chart that it draws."""
+_ENCODER = 50 * _MB
+"""What the process that encodes pictures takes besides the memory that it shares."""
 _LABEL = 600_000
 """What each layer in the chart of their similarity takes."""
 _NODE = 50_000
@@ -83,13 +86,14 @@ def estimate(footprint: Footprint, names: Collection[str], job: Job) -> Need:
     The constants are measured with networks of torchvision; `tests/bench/estimates.py` compares.
     """
     values = [value for name, value in footprint.values.items() if name in names]
-    waiting = _WAITING if job.threads > 1 else 0
+    helped = job.threads > 1
+    workers = min(job.threads - 1, MOST_WORKERS) if _CHARTS & set(job.kinds) else 0
     return Need(
-        kept=waiting + _sums(values, job) + _entries(values, job),
+        kept=helped * (_WAITING + MEMORY) + _sums(values, job) + _entries(values, job),
         image=_forward(footprint, job) + _grams(values, job) + 2 * job.picture,
         after=_BASE + _NODE * len(values) + _charts(values, job) + _products(values, job),
         reserved=_UNUSED + (job.threads + 1) * _THREAD,
-        beside=_WORKER * min(job.threads - 1, MOST_WORKERS) if _CHARTS & set(job.kinds) else 0,
+        beside=_WORKER * workers + _ENCODER * helped,
     )
 
 

@@ -1,8 +1,8 @@
 """Encoding and writing beside the walk: threads make the files of figures, while the next node is computed.
 
 Results come back in the order in which products were handed in, whatever the number of threads, so the record
-doesn't depend on it. Compression, hashing and writing release Python's lock; drawing charts doesn't, so that other
-processes do it.
+doesn't depend on it. Pictures, of which a walk makes hundreds, go to a process that encodes and writes them; charts
+to others that draw them, since drawing never releases Python's lock.
 """
 
 import threading
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
+from reportgen.encoder import Encoder, Written
 from reportgen.errors import ReportError
 from reportgen.figures.base import DataFile, Figure, Product
 from reportgen.later import Later
@@ -23,6 +24,8 @@ from reportgen.worker import MOST_WORKERS, Workers
 
 _A_THREAD = 8
 """Products that may wait for each thread to be made."""
+_ENCODED_BESIDE = 40
+"""And for the process that encodes: pictures are many, and it is never to wait for the next."""
 _MOST_UNTOLD = 400
 """Products that may be written and wait for an earlier one, which takes long, to be told of."""
 _MOST_WAITING = 64 << 20
@@ -33,6 +36,8 @@ class Writer(Protocol):
     """Where files go: a `site.writer.SiteWriter`."""
 
     def write(self, name: str, content: bytes | str) -> None: ...
+    def path_of(self, name: str) -> str | None: ...
+    def enter(self, name: str, digest: str, size: int) -> None: ...
 
 
 Make = Callable[[Mapping[str, bytes]], Mapping[str, bytes]]
@@ -53,7 +58,8 @@ class Saver:
     """Takes products in, and says of each figure, in order, when it is written (`written`) or why not (`broken`).
 
     Both are called in the caller's own thread. `threads` is how many others there are; with 0, files are made in
-    it, too. When too much waits, `save` makes some of it itself, and waits where nothing is left to be begun.
+    it, too. `encoder`, the caller's, takes pictures in when it is ready; it is closed if they are given up. When
+    too much waits, `save` makes some of it itself, and waits where nothing is left to be begun.
     Raises OutputError, from `save` or `finish`, when a file can't be written.
     """
 
@@ -66,6 +72,7 @@ class Saver:
         *,
         threads: int,
         timings: Timings,
+        encoder: Encoder | None = None,
     ) -> None:
         self._writer = writer
         self._place = place
@@ -74,6 +81,7 @@ class Saver:
         self._timings = timings
         self._threads = _Threads(threads) if threads else None
         self._most = threads * _A_THREAD
+        self._encoder = encoder if threads else None
         self._waiting: deque[_Waiting] = deque()
         self._load = _Load()
 
@@ -86,7 +94,8 @@ class Saver:
         if self._threads:
             held = held_by(contents)
             self._load.add(held)
-            waiting.done = self._threads.submit(contents, partial(self._make, files, contents))
+            if not self._encoded_beside(waiting):
+                waiting.done = self._threads.submit(contents, partial(self._make, files, contents))
             waiting.done.add_done_callback(partial(self._let_go, waiting, held))
         self._tell_of_written()
         while self._is_full():
@@ -100,16 +109,20 @@ class Saver:
     def close(self) -> None:
         """Give up what has not begun, and wait for what has."""
         self._waiting.clear()
+        if self._encoder and self._encoder.busy:
+            self._encoder.close()
         if self._threads:
             self._threads.close()
 
     def _is_full(self) -> bool:
         if not self._threads:
             return bool(self._waiting)
-        return self._load.exceeds(self._most) or len(self._waiting) > _MOST_UNTOLD
+        beside = _ENCODED_BESIDE if self._encoder and self._encoder.busy else 0
+        return self._load.exceeds(self._most + beside) or len(self._waiting) > _MOST_UNTOLD
 
     def _help(self) -> None:
         """Make the first of what nobody has begun; where there is none, wait until something is written."""
+        self._collect()
         unwritten = [one for one in self._waiting if not one.done.done()]
         for one in unwritten:
             contents = one.contents
@@ -118,14 +131,46 @@ class Saver:
                 break
         else:
             with self._timings.of("wait for files"):
-                wait([one.done for one in unwritten], return_when=FIRST_COMPLETED)
+                if self._encoder and self._encoder.busy:
+                    self._encoder.collect(wait=True)
+                else:
+                    wait([one.done for one in unwritten], return_when=FIRST_COMPLETED)
         self._tell_of_written()
+
+    def _encoded_beside(self, waiting: _Waiting) -> bool:
+        """Have a picture made by the process for that, if it can take it in."""
+        contents = waiting.contents
+        if not self._encoder or not isinstance(contents, Later) or not contents.picture:
+            return False
+        paths = [self._writer.path_of(name) for name in waiting.files]
+        taken = self._encoder.submit(
+            contents, dict(zip(contents, paths, strict=True)), partial(self._encoded, waiting)
+        )
+        if taken:
+            waiting.done.set_running_or_notify_cancel()
+        return taken
+
+    def _encoded(self, waiting: _Waiting, written: Written | None) -> None:
+        """Enter what the process wrote; what it could not, whatever the reason, is made here."""
+        if written is None:
+            _do(partial(self._make, waiting.files, waiting.contents, _made, beside=False), waiting.done)
+            return
+        self._timings.add("encode", written.encoding, beside=True)
+        self._timings.add("write", written.writing, beside=True)
+        for name, (digest, size) in zip(waiting.files, written.sums, strict=True):
+            self._writer.enter(name, digest, size)
+        waiting.done.set_result(None)
+
+    def _collect(self) -> None:
+        if self._encoder:
+            self._encoder.collect()
 
     def _let_go(self, waiting: _Waiting, held: int, _: Future[None]) -> None:
         waiting.contents = {}
         self._load.take(held)
 
     def _tell_of_written(self) -> None:
+        self._collect()
         while self._waiting and self._waiting[0].done.done():
             self._tell(self._waiting.popleft())
 
@@ -227,12 +272,18 @@ def _without_files(product: Product) -> Product:
 def _done(make: Callable[[], None]) -> Future[None]:
     """What `make` comes to, right now."""
     done: Future[None] = Future()
+    _do(make, done)
+    return done
+
+
+def _do(make: Callable[[], None], done: Future[None]) -> None:
+    """Have `done` be what `make` comes to."""
     try:
         make()
-        done.set_result(None)
     except Exception as error:  # noqa: BLE001 - it is raised, or told, where the result is asked for
         done.set_exception(error)
-    return done
+    else:
+        done.set_result(None)
 
 
 def _names(product: Product, place: Callable[[Figure], str]) -> list[str]:

@@ -34,6 +34,24 @@ _DRAWING = "reportgen.drawing."
 _T = TypeVar("_T")
 
 
+def may_launch() -> bool:
+    """Whether `launch` can work here; a frozen program would run itself again instead of Python."""
+    return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def launch(code: str, *descriptors: int) -> "subprocess.Popen[bytes]":
+    """Start this Python with `code`, whose arguments are open `descriptors`, in a session of its own. OSError."""
+    return subprocess.Popen(  # noqa: S603 - Python itself, and nothing of the user's
+        [sys.executable, *_FLAGS, "-c", code, *map(str, descriptors)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=descriptors,
+        env={**os.environ, **_ONE_THREAD},
+        start_new_session=True,  # Ctrl-C is for the build alone
+    )
+
+
 class Worker:
     """One such process, started when it is first needed. One thread at a time may call it; any may close it."""
 
@@ -41,8 +59,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection | None = None
         self._answers = False
-        # A frozen program would run itself again instead of Python.
-        self._usable = os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
+        self._usable = may_launch()
         self._closed = False
 
     def make(self, files: Later) -> Mapping[str, bytes]:
@@ -74,15 +91,7 @@ class Worker:
     def _start(self) -> Connection:
         ours, theirs = Pipe()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - Python itself, and nothing of the user's
-                [sys.executable, *_FLAGS, "-c", _START, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env={**os.environ, **_ONE_THREAD},
-                start_new_session=True,  # Ctrl-C is for the build alone
-            )
+            self._process = launch(_START, theirs.fileno())
         self._channel = ours
         ours.send(sys.path)
         return ours

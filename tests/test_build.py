@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from torch import nn
 import reportgen
 from models_for_tests import Crowded, Exact, HalfBroken, Noisy, RefusesBright, Residual
 from reportgen.drawing.png import encode_indexed
+from reportgen.encoder import Encoder, Paths, Tell
+from reportgen.later import Later
 from reportgen.progress import Progress
-from reportgen.site import writer
+from reportgen.site import creating, writer
 
 QUICK = ["channel_grid", "channel_sum"]
 """The kinds of figures that tests draw which are about something else."""
@@ -600,25 +603,45 @@ def test_images_that_are_left_out_are_not_counted(tmp_path: Path, monkeypatch: p
 
 
 def test_the_number_of_threads_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+    found, written, start, submit = [], list[str](), Encoder.start, Encoder.submit
+
+    def start_and_wait(self: Encoder) -> None:
+        start(self)
+        while not self.ready:
+            time.sleep(0.01)
+
+    def submit_and_tell(self: Encoder, files: Later, paths: Paths, tell: Tell) -> bool:
+        taken = submit(self, files, paths, tell)
+        written.extend(path for path in paths.values() if taken and path)
+        return taken
+
+    monkeypatch.setattr(Encoder, "start", start_and_wait)
+    monkeypatch.setattr(Encoder, "submit", submit_and_tell)
     for threads in (1, 2, 7):
         monkeypatch.setattr("reportgen.driver.cpus", lambda threads=threads: threads)
         options: dict[str, Any] = {"title": "the same", "figures": ["channel_grid", "channel_sum", "channel_cka"]}
         found.append(files_of(reportgen.build(Residual(), IMAGES, tmp_path / str(threads), **options).site))
     assert found[0] == found[1] == found[2]
+    pictures = sum(name.startswith(("figures/channel_grid/", "figures/channel_sum/")) for name in found[0])
+    assert len(written) > 2 * pictures, "with 2 and with 7 another process wrote them, and the preview"
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_disk_that_fills_up_ends_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    created = writer._create
+    created, path_of = creating.create, writer.SiteWriter.path_of
 
-    def full(path: Path) -> int:
-        if path.name == "conv2.png":
+    def full(path: str) -> int:
+        if path.endswith("/conv2.png"):
             raise OSError(28, "No space left on device")
         return created(path)
 
+    def nowhere(self: writer.SiteWriter, name: str) -> str | None:
+        """Where the other process, which knows nothing of `full`, can't write either."""
+        return "/dev/null/full" if name.endswith("conv2.png") else path_of(self, name)
+
     monkeypatch.setattr("reportgen.driver.cpus", lambda: threads)
-    monkeypatch.setattr(writer, "_create", full)
+    monkeypatch.setattr(creating, "create", full)
+    monkeypatch.setattr(writer.SiteWriter, "path_of", nowhere)
     with pytest.raises(reportgen.OutputError, match="No space left on device"):
         reportgen.build(Residual(), IMAGES, tmp_path / "site", figures=QUICK)
     assert list(tmp_path.iterdir()) == []
@@ -633,8 +656,15 @@ def test_a_picture_that_cant_be_encoded_fails_its_node_only(
             raise MemoryError("too large")
         return encode_indexed(lines, colours)
 
+    path_of = writer.SiteWriter.path_of
+
+    def nowhere(self: writer.SiteWriter, name: str) -> str | None:
+        """Where the other process, which knows nothing of `encoded`, can't write."""
+        return "/dev/null/sum" if "channel_sum" in name else path_of(self, name)
+
     monkeypatch.setattr("reportgen.driver.cpus", lambda: threads)
-    monkeypatch.setattr("reportgen.figures.pictures.encode_indexed", encoded)
+    monkeypatch.setattr("reportgen.drawing.mosaic.encode_indexed", encoded)
+    monkeypatch.setattr(writer.SiteWriter, "path_of", nowhere)
     report = reportgen.build(Residual(), IMAGES[:1], tmp_path / "site", figures=QUICK)
     assert "conv1: the figure channel_sum raised MemoryError: too large" in report.record.problems
     assert {layer.status for layer in report.record.layers if layer.name == "conv1"} == {"failed"}

@@ -22,9 +22,16 @@ class Kept:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes | str] = {}
+        self.entered: dict[str, tuple[str, int]] = {}
 
     def write(self, name: str, content: bytes | str) -> None:
         self.files[name] = content
+
+    def path_of(self, name: str) -> None:
+        """Another process may write nowhere."""
+
+    def enter(self, name: str, digest: str, size: int) -> None:
+        self.entered[name] = digest, size
 
 
 class Full(Kept):

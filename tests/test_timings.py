@@ -71,7 +71,7 @@ def test_threads_add_to_one_sum() -> None:
 
     def count() -> None:
         for _ in range(2000):
-            timings._add("write", 1.0, beside=True)
+            timings.add("write", 1.0, beside=True)
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:

@@ -11,8 +11,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from reportgen.drawing.palette import Palette
-from reportgen.drawing.png import encode_indexed
+from reportgen.drawing.png import Palette, encode_indexed
 
 WIDTH, HEIGHT = 640, 160
 _GROUND, _BAR, _ZEROS, _LINE = range(4)

@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from reportgen.drawing.palette import Palette, palette
-from reportgen.drawing.png import encode_indexed
+from reportgen.drawing.palette import palette
+from reportgen.drawing.png import Palette, encode_indexed
 
 UNDEFINED = 253
 """The index of a cell without a value, in any colour map."""

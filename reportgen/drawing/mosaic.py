@@ -7,6 +7,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from reportgen.drawing.png import Palette, encode_indexed
+
 _WIDE_TILE = 64
 
 
@@ -63,6 +65,11 @@ def assemble(tiles: NDArray[np.uint8], mosaic: Mosaic, gap: int | tuple[int, int
         top = full_rows * (mosaic.tile_height + mosaic.gap)
         _fill(lines, top, flat[split:], 1, rest, mosaic, pixel.size)
     return lines
+
+
+def encode_mosaic(tiles: NDArray[np.uint8], mosaic: Mosaic, colours: Palette, gap: int) -> dict[str, bytes]:
+    """Return the PNG of `tiles`, indices (C, H, W) into `colours`, by its suffix; gaps hold the index `gap`."""
+    return {"png": encode_indexed(assemble(tiles, mosaic, gap), colours)}
 
 
 def _fill(

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reportgen.drawing.palette import MAP_COLOURS, Palette
+from reportgen.drawing.palette import MAP_COLOURS
+from reportgen.drawing.png import Palette
 
 
 def overlay(

@@ -1,12 +1,12 @@
 """The 256 colours of an indexed picture: a colour map, and the colours of the gap and of non-finite values."""
 
-from dataclasses import dataclass
 from functools import cache
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
+from reportgen.drawing.png import Palette
 from reportgen.errors import UsageError
 from reportgen.names import did_you_mean
 
@@ -14,15 +14,6 @@ MAP_COLOURS = 252
 # Red, white and blue would hide in most maps; magenta, orange and cyan occur in none of the default ones.
 _NAN, _POSITIVE_INFINITY, _NEGATIVE_INFINITY = (255, 0, 255), (255, 120, 0), (0, 220, 255)
 _GAP = (0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Palette:
-    """`colours`: 256 RGB triples; `opacities`: alpha of indices 0 to 252, the gap (252) transparent."""
-
-    name: str
-    colours: bytes
-    opacities: bytes
 
 
 @cache

@@ -7,16 +7,13 @@ zlib's level 1 in a tenth of the time.
 import io
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
-
-if TYPE_CHECKING:  # matplotlib comes with it, and who only cuts pictures needs none
-    from reportgen.drawing.palette import Palette
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _INDEXED, _TRUE_COLOUR = 3, 2
@@ -27,7 +24,16 @@ _UP = 2
 """The filter that stores each byte as its difference from the byte above, which suits photographs."""
 
 
-def encode_indexed(lines: NDArray[np.uint8], palette: "Palette") -> bytes:
+@dataclass(frozen=True)
+class Palette:
+    """`colours`: 256 RGB triples; `opacities`: alpha of indices 0 to 252, the gap (252) transparent."""
+
+    name: str
+    colours: bytes
+    opacities: bytes
+
+
+def encode_indexed(lines: NDArray[np.uint8], palette: Palette) -> bytes:
     """Encode scan lines (height, 1 + width) of palette indices, each led by its filter byte 0."""
     return _file(lines.shape[1] - 1, _INDEXED, _palette_chunks(palette), lines)
 
@@ -73,7 +79,7 @@ def encode_picture(picture: Image.Image) -> bytes:
 
 
 @cache
-def _palette_chunks(palette: "Palette") -> bytes:
+def _palette_chunks(palette: Palette) -> bytes:
     return _chunk(b"PLTE", palette.colours) + _chunk(b"tRNS", palette.opacities)
 
 

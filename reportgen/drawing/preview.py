@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from reportgen.drawing.overlay import enlarge
-from reportgen.drawing.palette import Palette
+from reportgen.drawing.png import Palette, encode_picture
 
 WIDTH, HEIGHT = 1200, 630
 """The size that the Open Graph's readers show uncropped."""
@@ -17,6 +17,13 @@ _SIDE, _BETWEEN, _GAP = 560, 20, 8
 _GROUND = (20, 22, 23)
 _SMALL = 140
 """A photograph below this many pixels is enlarged pixel by pixel."""
+
+
+def encode_preview(
+    photograph: NDArray[np.uint8], maps: Sequence[NDArray[np.uint8]], palette: Palette
+) -> dict[str, bytes]:
+    """Return the PNG that `compose` makes of a `photograph` (H, W, 3) and `maps`, by its suffix."""
+    return {"png": encode_picture(compose(Image.fromarray(photograph), maps, palette))}
 
 
 def compose(photograph: Image.Image, maps: Sequence[NDArray[np.uint8]], palette: Palette) -> Image.Image:

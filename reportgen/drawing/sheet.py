@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as MplFigure
 from numpy.typing import NDArray
 
 from reportgen.drawing.charts import Chart, chart
-from reportgen.drawing.palette import Palette
+from reportgen.drawing.png import Palette
 
 _WIDTH = 10.0
 _LARGEST, _SMALLEST = 0.9, 0.22

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from reportgen.drawing.mosaic import Mosaic, assemble, plan
 from reportgen.drawing.overlay import blend, enlarge, gray_ground
-from reportgen.drawing.palette import Palette
-from reportgen.drawing.png import encode_colours, encode_indexed
+from reportgen.drawing.png import Palette, encode_colours, encode_indexed
 from reportgen.entities import InputImage, Run
 from reportgen.numerics.scaling import GAP
 

@@ -5,9 +5,8 @@ import torch
 from numpy.typing import NDArray
 
 from reportgen.drawing.matrix import encode_matrix
-from reportgen.drawing.mosaic import Mosaic, assemble
-from reportgen.drawing.palette import Palette
-from reportgen.drawing.png import encode_indexed
+from reportgen.drawing.mosaic import Mosaic, encode_mosaic
+from reportgen.drawing.png import Palette
 from reportgen.later import Later
 from reportgen.numerics.scaling import GAP
 from reportgen.numerics.transfer import to_host
@@ -16,16 +15,17 @@ from reportgen.numerics.transfer import to_host
 def mosaic_files(tiles: torch.Tensor, mosaic: Mosaic, colours: Palette) -> Later:
     """Return the PNG of `tiles` (C, H, W) of palette indices on any device, which nobody may change any more."""
     coming = to_host(tiles)
-    return Later(_mosaic, lambda: (coming(), mosaic, colours), held=tiles.nbytes)
+    return Later(
+        encode_mosaic,
+        lambda: (coming(), mosaic, colours, GAP),
+        held=tiles.nbytes,
+        picture=tiles.device.type == "cpu",
+    )
 
 
 def matrix_files(indices: NDArray[np.uint8], cmap: str) -> Later:
     """Return the PNG of palette indices (rows, columns), which nobody may change any more."""
     return Later(_matrix, lambda: (indices, cmap), held=indices.nbytes)
-
-
-def _mosaic(tiles: NDArray[np.uint8], mosaic: Mosaic, colours: Palette) -> dict[str, bytes]:
-    return {"png": encode_indexed(assemble(tiles, mosaic, GAP), colours)}
 
 
 def _matrix(indices: NDArray[np.uint8], cmap: str) -> dict[str, bytes]:

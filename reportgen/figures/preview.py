@@ -5,11 +5,9 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from reportgen.drawing.palette import palette
-from reportgen.drawing.png import encode_picture
-from reportgen.drawing.preview import MOST, compose
+from reportgen.drawing.preview import HEIGHT, MOST, WIDTH, encode_preview
 from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Product, Subject
 from reportgen.figures.channel_sum import first_sum
@@ -62,15 +60,21 @@ class Preview(BaseKind):
     def compute(self) -> Iterable[Product]:
         if self._image is None:
             return
-        picture = compose(self._image.original, [self._drawn(*one) for one in self._maps], self._palette)
+        photograph = np.asarray(self._image.original.convert("RGB"))
+        maps = [self._drawn(*one) for one in self._maps]
         beside = ", beside it what layers of the network respond to in it" if self._maps else ""
         yield Figure(
             kind=self.name,
             layer=None,
             image=None,
-            files=Later(_files, lambda: (picture,), held=picture.width * picture.height * 3),
-            width=picture.width,
-            height=picture.height,
+            files=Later(
+                encode_preview,
+                lambda: (photograph, maps, self._palette),
+                held=photograph.nbytes + sum(one.nbytes for one in maps),
+                picture=True,
+            ),
+            width=WIDTH,
+            height=HEIGHT,
             alt=f"{self._image.name}{beside}",
             caption=f"{self._image.name}{beside} ({self._palette.name}).",
             data={"pixels": 1, "cmap": self._palette.name},
@@ -80,7 +84,3 @@ class Preview(BaseKind):
         low, high = apply_scale(self._scale, ranges)
         drawn: NDArray[np.uint8] = quantise(total, ranges, low, high)[0].cpu().numpy()
         return drawn
-
-
-def _files(picture: Image.Image) -> dict[str, bytes]:
-    return {"png": encode_picture(picture)}

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from reportgen.entities import Run
 
@@ -267,6 +268,7 @@ def _side_kind(one: Axis) -> str:
     )
 
 
+@lru_cache(maxsize=1024)
 def layout_of(axes: Axes) -> str:
     """A letter an axis, in parentheses what was merged into one; empty where an axis is unknown.
 

@@ -7,6 +7,7 @@ nothing speaks for is not drawn as a map: a guess could be wrong without anybody
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import torch
 
@@ -28,6 +29,8 @@ from reportgen.network.axes import (
 )
 from reportgen.numerics.real import as_real
 
+_remembered = lru_cache(maxsize=1024)
+"""A network has few kinds of axes, and a walk asks for the same ones for each image."""
 MOST_TOKENS = 8
 """Up to so many tokens of a kind are drawn as vectors, one by one."""
 
@@ -118,12 +121,14 @@ def fold(value: torch.Tensor, axes: Axes, images: int) -> torch.Tensor | None:
     return maps.reshape(images, sizes["C"], sizes["H"], sizes["D"] * sizes["W"])
 
 
-def _pieces(axes: Axes) -> list[Atom]:
+@_remembered
+def _pieces(axes: Axes) -> tuple[Atom, ...]:
     """The atoms that a value is split into, in the order of its axes."""
-    return [atom for one in axes for atom in ([Atom("C", size_of(one))] if absorbs(one) else one)]
+    return tuple(atom for one in axes for atom in ([Atom("C", size_of(one))] if absorbs(one) else one))
 
 
-def _order(pieces: Sequence[Atom]) -> list[int] | None:
+@_remembered
+def _order(pieces: tuple[Atom, ...]) -> tuple[int, ...] | None:
     """The order of the pieces in a map: images, channels, rows, frames, columns, each from the widest stride."""
     order: list[int] = []
     for kind in "NCHDW":
@@ -133,7 +138,7 @@ def _order(pieces: Sequence[Atom]) -> list[int] | None:
                 return None
             places.sort(key=lambda place: -pieces[place].stride)
         order += places
-    return order if len(order) == len(pieces) else None
+    return tuple(order) if len(order) == len(pieces) else None
 
 
 def _replaced(axes: Axes, place: int, one: Axis) -> Axes:
@@ -189,6 +194,7 @@ def _why_attention(axes: Axes, shape: str) -> str:
     return f"{weights}: no maps; drawn as attention where a softmax makes them"
 
 
+@_remembered
 def _describe(axes: Axes) -> str:
     """Say in words what was read, where that is more than channels and positions."""
     said = [_describe_tokens(one) for one in axes]
@@ -198,6 +204,7 @@ def _describe(axes: Axes) -> str:
     return "; ".join(part for part in said if part)
 
 
+@_remembered
 def _frames(axes: Axes) -> int:
     """How many frames there are, 1 where there is no such axis."""
     return math.prod(atom.size for one in axes for atom in one if atom.kind == "D" and not absorbs(one))

@@ -82,8 +82,8 @@ class Ranges:
 def finite_ranges(maps: torch.Tensor) -> Ranges:
     """Return the range of each map of (C, H, W), any dtype, over its finite values; of complex ones, magnitudes."""
     flat = as_real(maps).reshape(maps.shape[0], -1)
-    ends = _on_cpu(flat.amin(dim=1), flat.amax(dim=1))  # quicker than torch.aminmax along an axis
-    if bool(torch.isfinite(ends).all()):
+    ends = _ends(flat)
+    if np.isfinite(ends.numpy()).all():
         return Ranges(ends[0], ends[1], finite=True)
     finite = torch.isfinite(flat)
     ends = _on_cpu(
@@ -91,6 +91,15 @@ def finite_ranges(maps: torch.Tensor) -> Ranges:
     )
     ends[:, ends[0] > ends[1]] = torch.nan
     return Ranges(ends[0], ends[1], finite=False)
+
+
+def _ends(flat: torch.Tensor) -> torch.Tensor:
+    """The smallest and the largest value of each row, float64 (2, C) on the CPU; NaN where one is."""
+    if flat.device.type != "cpu" or flat.dtype not in (torch.float32, torch.float64):
+        return _on_cpu(flat.amin(dim=1), flat.amax(dim=1))  # quicker than torch.aminmax along an axis
+    values, ends = flat.detach().numpy(), np.empty((2, len(flat)))  # numpy is quicker where there are few
+    ends[0], ends[1] = np.minimum.reduce(values, axis=1), np.maximum.reduce(values, axis=1)
+    return torch.from_numpy(ends)
 
 
 def _on_cpu(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
@@ -157,6 +166,10 @@ class _Levels:
 
 
 def _levels(dtype: torch.dtype, low: Floats, high: Floats) -> _Levels:
+    if dtype in _FLOAT32_EXACT and low.min() >= -_LARGEST_VALUE and high.max() <= _LARGEST_VALUE:
+        span = high - low
+        if span.min() >= _SMALLEST_RANGE:  # as good as always; what follows is for the rest
+            return _Levels(low, LEVELS / span, torch.float32)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         span = high - low
         precise = torch.float64 if _needs_float64(dtype, span, low, high) else torch.float32

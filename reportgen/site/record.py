@@ -112,7 +112,8 @@ class StoredData(Mapping[str, Any]):
     """
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        packed = {name: content for name, value in data.items() if (content := _packed(value)) is not None}
+        long = ((name, value) for name, value in data.items() if isinstance(value, list) and len(value) >= _LONG)
+        packed = {name: content for name, value in long if (content := _packed(value)) is not None}
         self.state: tuple[dict[str, Any], list[str]] = ({**data, **packed}, list(packed))
         """The values by name, and the names of those that are packed: plain objects."""
 
@@ -137,11 +138,13 @@ class StoredData(Mapping[str, Any]):
         return repr(dict(self))
 
 
-def _packed(value: Any) -> bytes | None:
-    """A long list of floats as the bytes of float64, None as NaN, which JSON doesn't have; None for all else."""
-    if not isinstance(value, list) or len(value) < _LONG or not set(map(type, value)) <= {float, type(None)}:
+def _packed(values: list[Any]) -> bytes | None:
+    """A list of floats as the bytes of float64, None as NaN, which JSON doesn't have; None for all else."""
+    kinds = set(map(type, values))
+    if not kinds <= {float, type(None)}:
         return None
-    return array("d", [math.nan if number is None else number for number in value]).tobytes()
+    numbers = values if kinds == {float} else [math.nan if number is None else number for number in values]
+    return array("d", numbers).tobytes()
 
 
 def _unpacked(content: bytes) -> list[float | None]:

@@ -29,6 +29,7 @@ from typing import IO, BinaryIO
 
 from reportgen.errors import OutputError
 from reportgen.names import listed
+from reportgen.site.creating import create, fill, put, write_all
 from reportgen.site.manifest import MANIFEST as MANIFEST
 from reportgen.site.manifest import Sums, check_inside, encode, files_of, hash_of
 from reportgen.site.manifest import format_manifest as format_manifest
@@ -112,6 +113,9 @@ class SiteWriter(Sums):
     def scratch(self) -> IO[bytes]:
         """Return a file that has no name, beside the new site."""
         return self._opened.scratch()
+
+    def path_of(self, name: str) -> str | None:
+        return self._opened.path_of(name)
 
     def _keep(self, name: str, parts: Iterator[bytes]) -> None:
         self._opened.write(name, parts)
@@ -308,17 +312,12 @@ class _Place:
 
     def write(self, name: str, parts: Iterable[bytes]) -> None:
         """Write a file of the draft; one of the same name is replaced."""
-        path = self._path / _NEW / name
         with _naming(self._target):
-            try:
-                descriptor = _create(path)
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                descriptor = _create(path)
-            except FileExistsError:
-                path.unlink()  # not overwritten: it may be a link to the old site's file
-                descriptor = _create(path)
-            _fill(descriptor, parts)
+            put(self.path_of(name), parts)
+
+    def path_of(self, name: str) -> str:
+        """Where a file of the draft is."""
+        return f"{self._path}/{_NEW}/{name}"
 
     def scratch(self) -> IO[bytes]:
         """A file that has no name from the beginning; in memory where the system has no such files.
@@ -479,7 +478,7 @@ def _sign(lock: int) -> None:
     start = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     text = _SIGNATURE + f"process {os.getpid()} on {socket.gethostname()}, since {start}\n".encode()
     os.lseek(lock, 0, os.SEEK_SET)
-    _write_all(lock, text)
+    write_all(lock, text)
     os.ftruncate(lock, len(text))
     os.fsync(lock)  # a full disk is noticed here, before any work
 
@@ -493,27 +492,7 @@ def _holder(lock: int) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file that must not be there yet."""
-    _fill(_create(path), [data])
-
-
-def _create(path: Path) -> int:
-    """Open a file that must not be there yet."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-
-
-def _fill(descriptor: int, parts: Iterable[bytes]) -> None:
-    """Write the parts of a file, and close it."""
-    try:
-        for part in parts:
-            _write_all(descriptor, part)
-    finally:
-        os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    fill(create(path), [data])
 
 
 def _link(source: Path, copy: Path) -> None:

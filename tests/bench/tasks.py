@@ -76,6 +76,7 @@ class Walk:
     def __init__(self, module: Any, inputs: Any, figures: Sequence[str] = (), size: int = 1, statistics: int = 0):
         from PIL import Image
 
+        from reportgen.encoder import Encoder
         from reportgen.entities import Batch, InputImage
         from reportgen.network.selection import select
         from reportgen.network.tracing import trace_model
@@ -94,6 +95,10 @@ class Walk:
         self.network = trace_model(module, self.batches[0])
         self.selection = select(self.network.layers)
         self.figures = figures
+        self.encoder = Encoder()  # in a build it starts while the model is loaded
+        self.encoder.start()
+        while not self.encoder.ready:
+            time.sleep(0.01)
 
     def __call__(self) -> None:
         from reportgen.driver import _saver
@@ -113,7 +118,10 @@ class Walk:
         kinds = figure_kinds(FigureOptions(), subject, self.figures)
         ledger, timings = Ledger(self.network, self.selection), Timings()
         writer = SiteWriter(folder() / "site")
-        with Progress(0, 0, quiet=True) as progress, saving(_saver(writer, ledger, cpus() - 1, timings)) as saver:
+        with (
+            Progress(0, 0, quiet=True) as progress,
+            saving(_saver(writer, ledger, cpus() - 1, timings, self.encoder)) as saver,
+        ):
             for product in measure(
                 self.network, self.selection, iter(self.batches), kinds, ledger, progress, timings
             ):

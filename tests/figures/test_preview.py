@@ -8,29 +8,20 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import reportgen.figures.preview as preview
 from figures.figure_cases import activation, batch, layer, vector
-from reportgen.drawing.palette import Palette
 from reportgen.entities import Batch
 from reportgen.figures.base import Figure, FigureOptions, Subject
 from reportgen.figures.preview import Preview
+from reportgen.later import Later
 
 
-class Composed:
-    """Stands in for the drawing: remembers the maps."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.maps: list[NDArray[np.uint8]] = []
-        monkeypatch.setattr(preview, "compose", self)
-
-    def __call__(self, _: Image.Image, maps: list[NDArray[np.uint8]], __: Palette) -> Image.Image:
-        self.maps = maps
-        return Image.new("RGB", (12, 6))
-
-
-@pytest.fixture
-def composed(monkeypatch: pytest.MonkeyPatch) -> Composed:
-    return Composed(monkeypatch)
+def maps_of(made: Preview) -> tuple[Figure, list[NDArray[np.uint8]]]:
+    """The figure, and the maps that it is drawn from."""
+    (figure,) = made.compute()
+    assert isinstance(figure, Figure)
+    assert isinstance(figure.files, Later)
+    _, maps, _ = figure.files.arguments()
+    return figure, maps
 
 
 def kind() -> Preview:
@@ -51,17 +42,15 @@ def marks(maps: list[NDArray[np.uint8]]) -> list[int]:
 @pytest.mark.parametrize(
     ("count", "kept"), [(1, range(1)), (31, range(31)), (32, range(0, 32, 2)), (99, range(0, 99, 4))]
 )
-def test_of_many_layers_every_second_or_fourth_is_kept(composed: Composed, count: int, kept: range) -> None:
+def test_of_many_layers_every_second_or_fourth_is_kept(count: int, kept: range) -> None:
     made = kind()
     list(made.begin_batch(batch(1)))
     for number in range(count):
         list(made.update(activation(marked(number), layer(f"a.{number}"))))
-    (figure,) = made.compute()
-    assert isinstance(figure, Figure)
-    assert marks(composed.maps) == list(kept)
+    assert marks(maps_of(made)[1]) == list(kept)
 
 
-def test_only_the_first_drawn_image_is_looked_at(composed: Composed) -> None:
+def test_only_the_first_drawn_image_is_looked_at() -> None:
     made = kind()
     list(made.begin_batch(Batch(batch(2).images, torch.zeros(2, 3, 6, 8), drawn=False)))
     list(made.update(activation(marked(1))))
@@ -70,18 +59,16 @@ def test_only_the_first_drawn_image_is_looked_at(composed: Composed) -> None:
         list(made.begin_batch(Batch(images, torch.zeros(2, 3, 6, 8))))
         event = activation(marked(start, 2))
         list(made.update(type(event)(event.layer, images, event.value, event.reading)))
-    (figure,) = made.compute()
-    assert marks(composed.maps) == [2]
-    assert isinstance(figure, Figure)
+    figure, maps = maps_of(made)
+    assert marks(maps) == [2]
     assert figure.alt.startswith("image2.png, beside it")
 
 
-def test_large_maps_are_thinned(composed: Composed) -> None:
+def test_large_maps_are_thinned() -> None:
     made = kind()
     list(made.begin_batch(batch(1)))
     list(made.update(activation(torch.randn(1, 2, 500, 300))))
-    list(made.compute())
-    assert [one.shape for one in composed.maps] == [(167, 100)]
+    assert [one.shape for one in maps_of(made)[1]] == [(167, 100)]
 
 
 def test_a_network_without_maps_has_a_preview_of_the_image() -> None:
