@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from reportgen.drawing.overlay import enlarge
-from reportgen.drawing.png import Palette, encode_picture
+from reportgen.drawing.png import Palette, encode_quickly
 
 WIDTH, HEIGHT = 1200, 630
 """The size that the Open Graph's readers show uncropped."""
@@ -23,7 +23,7 @@ def encode_preview(
     photograph: NDArray[np.uint8], maps: Sequence[NDArray[np.uint8]], palette: Palette
 ) -> dict[str, bytes]:
     """Return the PNG that `compose` makes of a `photograph` (H, W, 3) and `maps`, by its suffix."""
-    return {"png": encode_picture(compose(Image.fromarray(photograph), maps, palette))}
+    return {"png": encode_quickly(np.asarray(compose(Image.fromarray(photograph), maps, palette)))}
 
 
 def compose(photograph: Image.Image, maps: Sequence[NDArray[np.uint8]], palette: Palette) -> Image.Image:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from reportgen.drawing.palette import palette
-from reportgen.drawing.png import encode_colours, encode_indexed, encode_picture
+from reportgen.drawing.png import encode_colours, encode_indexed, encode_picture, encode_quickly
 from reportgen.errors import UsageError
 
 
@@ -82,6 +82,13 @@ def test_a_picture_is_lossless_and_bears_no_metadata() -> None:
     data = encode_picture(picture)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
     assert b"home" not in data
+
+
+def test_a_picture_that_is_encoded_quickly_is_lossless_too() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    with Image.open(io.BytesIO(encode_quickly(pixels))) as picture:
+        assert picture.mode == "RGB"
+        assert np.array_equal(np.asarray(picture), pixels)
 
 
 def test_an_unknown_colour_map_names_the_nearest() -> None:
