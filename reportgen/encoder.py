@@ -6,10 +6,12 @@ CPUs a quarter of its time. Pixels lie in memory that both processes have; what 
 arrays lie, and the paths of the files. Where there can be no such process, or it is lost, who asked is told so.
 """
 
+import ctypes
 import hashlib
 import mmap
 import os
 import pickle
+import signal
 import socket
 import struct
 import subprocess
@@ -23,13 +25,15 @@ from itertools import starmap
 
 from reportgen.later import Later
 from reportgen.site.creating import put
-from reportgen.worker import launch, may_launch
+from reportgen.worker import is_drawn, launch, may_launch
 
 MEMORY = 16 << 20
 """Bytes of pixels that may wait in the memory that both processes have."""
 _LONGEST = 1 << 16
 """Bytes of a message; pixels are not in it."""
 _READY = b"ready"
+_PR_SET_PDEATHSIG = 1
+"""Linux's prctl(2): the signal that a process gets when the one that started it is gone."""
 _PLACES, _PLACE = struct.Struct("<I"), struct.Struct("<QQ")
 """What a message begins with: how many arrays there are, and where each begins and ends."""
 _NICE = 10
@@ -107,7 +111,7 @@ class Encoder:
 
     def submit(self, files: Later, paths: Paths, tell: Tell) -> bool:
         """Have `files` made and written, and `tell` called later, by `collect`; False: it is not taken in."""
-        if not self.ready or self._channel is None or self._shared is None:
+        if not is_drawn(files) or not self.ready or self._channel is None or self._shared is None:
             return False
         arrays: list[pickle.PickleBuffer] = []
         work = pickle.dumps((files.function, files.arguments(), paths), 5, buffer_callback=arrays.append)
@@ -238,6 +242,9 @@ def _rounded(size: int) -> int:
 
 def serve(channel: socket.socket, descriptor: int) -> None:
     """Answer through `channel`, until it is closed, what is asked: what was written, or None where that raised."""
+    with suppress(OSError, AttributeError):
+        # Else it would write what it was asked for into a directory that the next build is clearing up.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError):
         os.nice(_NICE)
     from reportgen.drawing import mosaic  # noqa: F401 - what it will be asked for takes a while to be loaded

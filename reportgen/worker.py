@@ -39,6 +39,11 @@ def may_launch() -> bool:
     return os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
 
 
+def is_drawn(files: Later) -> bool:
+    """Whether reportgen's own drawing makes `files`, so that another process may: not what another package does."""
+    return files.function.__module__.startswith(_DRAWING)
+
+
 def launch(code: str, *descriptors: int) -> "subprocess.Popen[bytes]":
     """Start this Python with `code`, whose arguments are open `descriptors`, in a session of its own. OSError."""
     return subprocess.Popen(  # noqa: S603 - Python itself, and nothing of the user's
@@ -67,7 +72,7 @@ class Worker:
 
         Raises CancelledError when it was closed meanwhile.
         """
-        if self._usable and files.function.__module__.startswith(_DRAWING):
+        if self._usable and is_drawn(files):
             found = self._ask(files.function, files.arguments())
             if found is not None:
                 return found

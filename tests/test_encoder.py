@@ -231,15 +231,36 @@ def test_a_frozen_program_does_not_run_itself(monkeypatch: pytest.MonkeyPatch) -
         assert not one.ready
 
 
-def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+def test_it_ends_with_the_process_that_started_it_and_writes_nothing_more(tmp_path: Path) -> None:
     script = (
-        "import os,sys,time\nfrom reportgen.encoder import Encoder\none=Encoder();one.start()\n"
+        "import os, signal, sys, time\n"
+        "from reportgen.encoder import Encoder\n"
+        "from reportgen.later import Later\n"
+        "import numpy as np, reportgen.drawing.mosaic as mosaic\n"
+        "from reportgen.drawing.palette import palette\n"
+        "one = Encoder()\n"
+        "one.start()\n"
         "while not one.ready: time.sleep(0.01)\n"
-        "print(one._process.pid,flush=True)\nos.kill(os.getpid(),9)\n"
+        "os.kill(one._process.pid, signal.SIGSTOP)\n"
+        "files = Later(mosaic.encode_mosaic, lambda: (\n"
+        "    np.zeros((1, 4, 4), np.uint8), mosaic.plan(1, 4, 4), palette('viridis'), 252))\n"
+        "for number in range(9):\n"
+        "    assert one.submit(files, {'png': os.path.join(sys.argv[1], f'{number}.png')}, print)\n"
+        "print(one._process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     child = Path(f"/proc/{int(done.stdout)}/stat")
     until(lambda: not child.exists() or child.read_text().rpartition(")")[2].split()[0] in "ZX")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_package_draws_is_not_taken_in(encoder: Encoder) -> None:
+    foreign = Later(lambda: {"png": b"x"}, tuple, picture=True)
+    assert not encoder.submit(foreign, {"png": None}, never)
+    assert encoder.ready
 
 
 def figures(count: int) -> list[Figure]:
