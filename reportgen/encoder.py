@@ -247,7 +247,7 @@ def serve(channel: socket.socket, descriptor: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with suppress(OSError):
         os.nice(_NICE)
-    from reportgen.drawing import mosaic  # noqa: F401 - what it will be asked for takes a while to be loaded
+    from reportgen.drawing import mosaic, preview  # noqa: F401 - what it is asked for takes a while to be loaded
 
     memory = memoryview(mmap.mmap(descriptor, 0)).toreadonly()
     with suppress(OSError):

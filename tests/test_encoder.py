@@ -257,6 +257,15 @@ def test_it_ends_with_the_process_that_started_it_and_writes_nothing_more(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_it_loads_is_little() -> None:
+    code = (
+        "import sys, reportgen.encoder, reportgen.drawing.mosaic, reportgen.drawing.preview\n"
+        "print({name.partition('.')[0] for name in sys.modules} & {'torch', 'matplotlib', 'jinja2'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_what_another_package_draws_is_not_taken_in(encoder: Encoder) -> None:
     foreign = Later(lambda: {"png": b"x"}, tuple, picture=True)
     assert not encoder.submit(foreign, {"png": None}, never)

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reportgen.drawing.palette import MAP_COLOURS
-from reportgen.drawing.png import Palette
+from reportgen.drawing.png import MAP_COLOURS, Palette
 
 
 def overlay(

@@ -6,11 +6,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
+from reportgen.drawing.png import MAP_COLOURS as MAP_COLOURS
 from reportgen.drawing.png import Palette
 from reportgen.errors import UsageError
 from reportgen.names import did_you_mean
 
-MAP_COLOURS = 252
 # Red, white and blue would hide in most maps; magenta, orange and cyan occur in none of the default ones.
 _NAN, _POSITIVE_INFINITY, _NEGATIVE_INFINITY = (255, 0, 255), (255, 120, 0), (0, 220, 255)
 _GAP = (0, 0, 0)

@@ -24,6 +24,10 @@ _UP = 2
 """The filter that stores each byte as its difference from the byte above, which suits photographs."""
 
 
+MAP_COLOURS = 252
+"""The colours of a palette that are a colour map's; four others follow."""
+
+
 @dataclass(frozen=True)
 class Palette:
     """`colours`: 256 RGB triples; `opacities`: alpha of indices 0 to 252, the gap (252) transparent."""

@@ -22,7 +22,7 @@ _SMALL = 140
 def encode_preview(
     photograph: NDArray[np.uint8], maps: Sequence[NDArray[np.uint8]], palette: Palette
 ) -> dict[str, bytes]:
-    """Return the PNG that `compose` makes of a `photograph` (H, W, 3) and `maps`, by its suffix."""
+    """Return the PNG that `compose` makes of `maps` and a `photograph` (H, W, 3) that `fitted`, by its suffix."""
     return {"png": encode_quickly(np.asarray(compose(Image.fromarray(photograph), maps, palette)))}
 
 
@@ -36,9 +36,7 @@ def compose(photograph: Image.Image, maps: Sequence[NDArray[np.uint8]], palette:
     top = (HEIGHT - _SIDE) // 2
     side = min(MOST, int(len(maps) ** 0.5))
     left = (WIDTH - _BETWEEN) // 2 - _SIDE if side else (WIDTH - _SIDE) // 2
-    small = max(photograph.size) < _SMALL
-    method = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
-    canvas.paste(ImageOps.fit(photograph.convert("RGB"), (_SIDE, _SIDE), method), (left, top))
+    canvas.paste(fitted(photograph), (left, top))
     if not side:
         return canvas
     tile = (_SIDE - _GAP * (side - 1)) // side
@@ -47,6 +45,13 @@ def compose(photograph: Image.Image, maps: Sequence[NDArray[np.uint8]], palette:
         corner = (left + _SIDE + _BETWEEN + column * (tile + _GAP), top + row * (tile + _GAP))
         canvas.paste(_tile(maps[number], tile, palette), corner)
     return canvas
+
+
+def fitted(photograph: Image.Image) -> Image.Image:
+    """Return the middle of `photograph` as it is shown; of one that this made, a copy."""
+    small = max(photograph.size) < _SMALL
+    method = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+    return ImageOps.fit(photograph.convert("RGB"), (_SIDE, _SIDE), method)
 
 
 def spread(total: int, count: int) -> list[int]:

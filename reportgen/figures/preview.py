@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from reportgen.drawing.palette import palette
-from reportgen.drawing.preview import HEIGHT, MOST, WIDTH, encode_preview
+from reportgen.drawing.preview import HEIGHT, MOST, WIDTH, encode_preview, fitted
 from reportgen.entities import Activation, Batch, InputImage, Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Product, Subject
 from reportgen.figures.channel_sum import first_sum
@@ -60,7 +60,7 @@ class Preview(BaseKind):
     def compute(self) -> Iterable[Product]:
         if self._image is None:
             return
-        photograph = np.asarray(self._image.original.convert("RGB"))
+        photograph = np.asarray(fitted(self._image.original))
         maps = [self._drawn(*one) for one in self._maps]
         beside = ", beside it what layers of the network respond to in it" if self._maps else ""
         yield Figure(

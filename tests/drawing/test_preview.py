@@ -1,12 +1,14 @@
 """The preview's parts lie where they should, whatever is given."""
 
+import io
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
 from reportgen.drawing.palette import palette
-from reportgen.drawing.preview import HEIGHT, WIDTH, compose, spread
+from reportgen.drawing.preview import HEIGHT, WIDTH, compose, encode_preview, fitted, spread
 
 VIRIDIS = palette("viridis")
 GROUND = (20, 22, 23)
@@ -67,3 +69,14 @@ def test_photographs_of_any_mode_will_do(mode: str) -> None:
 )
 def test_maps_are_spread_over_all_layers(total: int, count: int, chosen: list[int]) -> None:
     assert spread(total, count) == chosen
+
+
+@pytest.mark.parametrize("size", [(4, 7), (139, 60), (300, 200), (560, 560), (2000, 900)])
+def test_a_photograph_that_was_fitted_before_is_drawn_the_same(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    photograph, maps = Image.fromarray(pixels), [constant(7), constant(90)]
+    once = np.asarray(fitted(photograph))
+    content = encode_preview(once, maps, VIRIDIS)["png"]
+    assert once.nbytes < 10**6
+    with Image.open(io.BytesIO(content)) as picture:
+        assert np.array_equal(np.asarray(picture), np.asarray(compose(photograph, maps, VIRIDIS)))
