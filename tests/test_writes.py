@@ -92,6 +92,8 @@ def test_nothing_is_written_but_the_target_and_what_lies_beside_it(tmp_path: Pat
 def _may_be(path: str, place: Path, targets: list[str]) -> bool:
     if path.startswith(tuple(targets)) or path in (os.devnull, f"{place}/work/out"):
         return True
+    if path.startswith("/memfd:"):
+        return True  # memory that is shared with another process, no file
     if "__pycache__" in path and not path.startswith(str(place)):
         return True  # Python's own, beside installed packages
     return bool(re.fullmatch(LIBRARIES, path.removeprefix(f"{place}/")))
