@@ -168,9 +168,14 @@ def measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | 
     out all the same, it is begun anew with batches of half the size, so that nothing is counted twice.
     """
     with Encoder() as encoder:
-        if cpus() > 1 and not resuming:
+        if _threads(resuming) > 1:
             encoder.start()
         return _measured(plan, writer, timings, resuming, encoder)
+
+
+def _threads(resuming: SiteWriter | None) -> int:
+    """How many threads make figures; one where checkpoints are left, which know of files that are written alone."""
+    return 1 if resuming else cpus()
 
 
 def _measured(plan: Plan, writer: Sums, timings: Timings, resuming: SiteWriter | None, encoder: Encoder) -> Record:
@@ -260,7 +265,7 @@ def _walked(
     figure_options = dataclasses.replace(
         plan.figure_options, cka_examples="positions" if alone else options.cka_examples
     )
-    threads = 1 if resuming else cpus()  # a checkpoint knows of files that are written, and of no others
+    threads = _threads(resuming)
     with untouched(model.module), _defaults(plan.spec):
         with timings.of("decode"):
             coming = _batches(model, sources, further, options, plan.skip, size.largest)

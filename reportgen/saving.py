@@ -122,7 +122,6 @@ class Saver:
 
     def _help(self) -> None:
         """Make the first of what nobody has begun; where there is none, wait until something is written."""
-        self._collect()
         unwritten = [one for one in self._waiting if not one.done.done()]
         for one in unwritten:
             contents = one.contents
@@ -161,16 +160,13 @@ class Saver:
             self._writer.enter(name, digest, size)
         waiting.done.set_result(None)
 
-    def _collect(self) -> None:
-        if self._encoder:
-            self._encoder.collect()
-
     def _let_go(self, waiting: _Waiting, held: int, _: Future[None]) -> None:
         waiting.contents = {}
         self._load.take(held)
 
     def _tell_of_written(self) -> None:
-        self._collect()
+        if self._encoder:
+            self._encoder.collect()
         while self._waiting and self._waiting[0].done.done():
             self._tell(self._waiting.popleft())
 

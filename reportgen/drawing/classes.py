@@ -14,8 +14,8 @@ from PIL import Image
 
 from reportgen.drawing.charts import COLOURS
 from reportgen.drawing.overlay import overlay
-from reportgen.drawing.palette import MAP_COLOURS, palette
-from reportgen.drawing.png import Palette
+from reportgen.drawing.palette import palette
+from reportgen.drawing.png import MAP_COLOURS, Palette
 
 _FIRST = ("#4f575a", *(colour for colour in COLOURS if colour != "#000000"))
 """Class 0 is the background more often than not, and gray."""

@@ -6,8 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 
-from reportgen.drawing.png import MAP_COLOURS as MAP_COLOURS
-from reportgen.drawing.png import Palette
+from reportgen.drawing.png import MAP_COLOURS, Palette
 from reportgen.errors import UsageError
 from reportgen.names import did_you_mean
 

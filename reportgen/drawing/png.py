@@ -22,8 +22,6 @@ _OPENING = 16
 """Bytes that begin a stream apart: from 4 to 16 isal compresses without its fast loop (see `_deflated`)."""
 _UP = 2
 """The filter that stores each byte as its difference from the byte above, which suits photographs."""
-
-
 MAP_COLOURS = 252
 """The colours of a palette that are a colour map's; four others follow."""
 

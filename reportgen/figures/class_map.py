@@ -8,8 +8,7 @@ import torch
 
 from reportgen.drawing.classes import class_colour, class_palette, lay_over
 from reportgen.drawing.mosaic import assemble, plan
-from reportgen.drawing.palette import MAP_COLOURS
-from reportgen.drawing.png import encode_indexed, encode_picture
+from reportgen.drawing.png import MAP_COLOURS, encode_indexed, encode_picture
 from reportgen.entities import Batch, InputImage
 from reportgen.figures.base import BaseKind, DataFile, Product
 from reportgen.figures.hypercolumn import display_factor

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from reportgen.drawing.palette import MAP_COLOURS, palette
-from reportgen.drawing.png import encode_indexed
+from reportgen.drawing.palette import palette
+from reportgen.drawing.png import MAP_COLOURS, encode_indexed
 from reportgen.entities import Layer
 from reportgen.figures.base import BaseKind, Figure, FigureOptions, Subject
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reportgen.drawing.palette import MAP_COLOURS, palette
+from reportgen.drawing.palette import palette
+from reportgen.drawing.png import MAP_COLOURS
 
 SCALE = 1000
 UNDEFINED = -32768

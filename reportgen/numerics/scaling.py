@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from reportgen.errors import UsageError
-from reportgen.numerics.real import as_real
+from reportgen.numerics.real import as_real, quick_array
 from reportgen.numerics.threads import one_thread
 
 LEVELS = 251
@@ -95,9 +95,10 @@ def finite_ranges(maps: torch.Tensor) -> Ranges:
 
 def _ends(flat: torch.Tensor) -> torch.Tensor:
     """The smallest and the largest value of each row, float64 (2, C) on the CPU; NaN where one is."""
-    if flat.device.type != "cpu" or flat.dtype not in (torch.float32, torch.float64):
+    values = quick_array(flat)
+    if values is None:
         return _on_cpu(flat.amin(dim=1), flat.amax(dim=1))  # quicker than torch.aminmax along an axis
-    values, ends = flat.detach().numpy(), np.empty((2, len(flat)))  # numpy is quicker where there are few
+    ends = np.empty((2, len(flat)))
     ends[0], ends[1] = np.minimum.reduce(values, axis=1), np.maximum.reduce(values, axis=1)
     return torch.from_numpy(ends)
 
@@ -166,10 +167,6 @@ class _Levels:
 
 
 def _levels(dtype: torch.dtype, low: Floats, high: Floats) -> _Levels:
-    if dtype in _FLOAT32_EXACT and low.min() >= -_LARGEST_VALUE and high.max() <= _LARGEST_VALUE:
-        span = high - low
-        if span.min() >= _SMALLEST_RANGE:  # as good as always; what follows is for the rest
-            return _Levels(low, LEVELS / span, torch.float32)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         span = high - low
         precise = torch.float64 if _needs_float64(dtype, span, low, high) else torch.float32

@@ -5,7 +5,8 @@ CPU, torch 2.14) in case another one follows. A walk has an operation a millisec
 the CPUs that encoding needs.
 """
 
-from contextlib import ContextDecorator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -13,25 +14,21 @@ _ENOUGH = 1 << 18
 """Elements of an operation that torch spreads over threads: eight times its grain size."""
 
 
-class one_thread(ContextDecorator):  # noqa: N801 - used as a function is
+@contextmanager
+def one_thread() -> Iterator[None]:
     """Have torch operations run on the calling thread alone: short ones, and those beside which others work.
 
     Also a decorator. Of the operations in it none may sum across threads, or bits depend on their number.
     """
-
-    __slots__ = ("_threads",)
-
-    def __enter__(self) -> None:
-        self._threads = torch.get_num_threads() if torch.backends.openmp.is_available() else 1  # type: ignore[no-untyped-call]  # others can't change it
-        if self._threads > 1:
-            torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        if self._threads > 1:
-            torch.set_num_threads(self._threads)
-
-    def _recreate_cm(self) -> "one_thread":
-        return one_thread()  # each call has its own
+    threads = torch.get_num_threads()
+    if threads == 1 or not torch.backends.openmp.is_available():  # type: ignore[no-untyped-call]  # others can't change it
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def stop_spinning() -> None:

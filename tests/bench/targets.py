@@ -68,9 +68,8 @@ def measure() -> Iterator[str]:
 
 
 def _result(row: Row, place: str) -> dict[str, Any]:
-    command = [sys.executable, str(TASKS), row.task]
-    environment = {**os.environ, "BENCH_PLACE": place}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    command = [sys.executable, str(TASKS), row.task, place]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     facts = {"task": row.task, "work": row.work, "against": row.against, "target": row.target}
     if done.returncode:
         return {**facts, "reason": (done.stderr.strip().splitlines() or ["it failed"])[-1]}

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,6 @@ from bench.memory import PEAK, RESIDENT, count_peak_anew, status  # noqa: E402 -
 
 Task = Callable[[], dict[str, Any]]
 ROUNDS, FEW = 5, 3
-PLACE = "BENCH_PLACE"
-"""Names the variable that says where files go; who sets it removes them in the end."""
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -97,7 +96,9 @@ class Walk:
         self.figures = figures
         self.encoder = Encoder()  # in a build it starts while the model is loaded
         self.encoder.start()
-        while not self.encoder.ready:
+        for _ in range(500):
+            if self.encoder.ready:
+                break
             time.sleep(0.01)
 
     def __call__(self) -> None:
@@ -549,10 +550,11 @@ def statistics_() -> dict[str, Any]:
 
 
 def main() -> None:
-    name = sys.argv[1]
+    """Run the task that is named; its files go to the directory named after it, or are removed in the end."""
+    name, *place = sys.argv[1:]
     task: Task = globals()["statistics_" if name == "statistics" else name]
-    with tempfile.TemporaryDirectory() as place:
-        tempfile.tempdir = os.environ.get(PLACE, place)
+    with nullcontext(place[0]) if place else tempfile.TemporaryDirectory() as directory:
+        os.environ["TMPDIR"] = tempfile.tempdir = directory  # also for the processes that a task starts
         print(json.dumps(task()))
 
 
